@@ -41,7 +41,7 @@ import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
-import { isSharded, replicated } from "./ops/sharding.ts";
+import { isSharded, replicated, type Sharded } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
@@ -269,10 +269,10 @@ function workerSharingOf(request: BuildRequest, elaborated: Elaboration, added: 
   requireSharedMatrix(stores(), placedBy);
   return { ...placedBy, stores };
 }
-function tensorAxesOf(elaborated: Elaboration, sharing: Sharing): ReadonlyMap<string, number> {
+function tensorAxesOf(elaborated: Elaboration, sharing: Sharing): ReadonlyMap<string, Sharded> {
   const axis = tensorAxis(sharing);
   const graphs = elaborated.entries.map(({ graph }) => graph);
-  return axis.count > 1 ? tensorAxes(graphs, elaborated.stores(), axis) : new Map<string, number>();
+  return axis.count > 1 ? tensorAxes(graphs, elaborated.stores(), axis) : new Map<string, Sharded>();
 }
 function requireSharedMatrix(stores: readonly Store[], by: PlacedBy): void {
   const { count } = tensorAxis(by);

@@ -15,26 +15,25 @@ export function placementsOf(stores: readonly Store[]): Placements {
   const known = new Map(stores.map((s) => [s.name, s.shards ?? []]));
   return (store) => known.get(store) ?? [];
 }
-/** `pieces`: see `evenSharding`. */
-type Cut = Shards[number] & { readonly pieces?: number };
-function shardsOf(place: Placement | Shards): readonly Cut[] {
+function shardsOf(place: Placement | Shards): Shards {
   if ("length" in place) return place;
   if (!isSharded(place) || place.sharding.kind !== "even") return [];
-  const { parts, pieces = 1 } = place.sharding;
-  return [{ axis: place.axis, parts, pieces, stride: 1 }];
+  const { parts, pieces } = place.sharding;
+  return [{ axis: place.axis, parts, stride: 1, ...(pieces && { pieces }) }];
 }
 /** Worker `w`'s part of an array. */
 const partOf = (x: NdArray, place: Placement | Shards, w: number): NdArray =>
   shardsOf(place).reduce((part, of) => cut(part, of, Math.floor(w / of.stride) % of.parts), x);
-function cut(x: NdArray, { axis, parts, pieces = 1 }: Cut, part: number): NdArray {
-  const [n, after] = [(x.shape[axis] ?? 0) / parts, product(x.shape.slice(axis + 1))];
-  const own = (n / pieces) * after; // of a piece
-  const shape = x.shape.with(axis, n);
-  const data = Array.from({ length: product(shape) }, (_, i) => {
-    const [piece, inner] = [Math.floor(i / own), i % own];
-    return x.data[(piece * parts + part) * own + inner] ?? Number.NaN;
-  });
-  return { ...x, shape, data: Float64Array.from(data) };
+function cut(x: NdArray, { axis, parts, pieces = [1] }: Shards[number], part: number): NdArray {
+  const [n, after] = [x.shape[axis] ?? 0, product(x.shape.slice(axis + 1))];
+  const unit = n / pieces.reduce((all, size) => all + size);
+  const isOwn = (at: number): boolean => {
+    let [place, piece] = [at, 0];
+    while (place >= (pieces[piece] ?? 1) * unit) place -= (pieces[piece++] ?? 1) * unit;
+    return Math.floor((place * parts) / ((pieces[piece] ?? 1) * unit)) === part;
+  };
+  const data = x.data.filter((_, i) => isOwn(Math.floor(i / after) % n));
+  return { ...x, shape: x.shape.with(axis, n / parts), data };
 }
 /** What all results of a graph are on each worker, nothing rounded, given what the stores of one alone hold. */
 export function interpretOnWorkers(

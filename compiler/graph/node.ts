@@ -79,12 +79,13 @@ export interface MeshAxis {
 }
 /**
  * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts; with
- * `pieces`, so of each of as many equal pieces of the axis, of which the worker has its parts one after another. rows: the axis has the rows that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of its group have for
- * the experts that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes (`Routing.outer`), of
- * which `axis` is the first.
+ * `pieces`, the axis has pieces of these lengths, relative to one another (queries, keys and values of one matrix), and the worker has its part of each, one
+ * after another. rows: the axis has the rows that the route node `by` sorted; a worker has those of its own choices or, if `owned`, those that all workers of
+ * its group have for the experts that it owns. Places past its last row are padding. Rows of a mixture inside an expert may take up several axes
+ * (`Routing.outer`), of which `axis` is the first.
  */
 export type AxisSharding =
-  | { readonly kind: "even"; readonly parts: number; readonly pieces?: number }
+  | { readonly kind: "even"; readonly parts: number; readonly pieces?: readonly number[] }
   | { readonly kind: "rows"; readonly by: Node; readonly owned: boolean };
 /** How `reduce`, `all_reduce` and folds of kernels make one number of several. */
 export type ReduceName = "sum" | "max" | "min";
@@ -109,8 +110,6 @@ export interface Workers {
   length(n: number, sharding: AxisSharding): number;
   /** What divides the length of each axis that is sharded so. */
   unit(sharding: AxisSharding): number;
-  /** Whether an axis may be sharded in pieces. */
-  readonly inPieces: boolean;
 }
 export interface LocalRouting {
   /**
@@ -237,6 +236,8 @@ export interface StoreShard {
   readonly axis: number;
   readonly parts: number;
   readonly stride: number;
+  /** See `AxisSharding`. Default: the axis is one piece. */
+  readonly pieces?: readonly number[];
 }
 /** A store that the compiler adds: it is in no array of layers, and has no place in the program. */
 export const unstackedStore = (name: string, role: Store["role"], type: Type, saved = false): Store => ({

@@ -21,7 +21,7 @@ import {
   two,
 } from "./common.ts";
 import { inSpace, lift, mapLeading, mapPointwise, spaceOf } from "./mapped.ts";
-import { isSharded, leadSharding, replicated, sharded, shardPointwise, shardRowwise } from "./sharding.ts";
+import { isSharded, leadSharding, replicated, sharded, shardRowwise } from "./sharding.ts";
 
 /** Calls `visit` for each element of the rows, with the place, in a tensor of that shape, that it belongs to, or -1 if its index is out of range. */
 function forEachIndexed(
@@ -100,6 +100,26 @@ function shardGather(
   return { args: [at, at.axis < batch ? at : replicated], results };
 }
 
+/** The same of a scatter: along a common batch axis, or along an axis of the rows that is not indexed. */
+function shardScatter(
+  { args, attrs: { axis, batch, mode } }: Node<OpAttrs["scatter"]>,
+  places: readonly Placement[],
+): { args: Placement[]; results: Placement[] } | null {
+  const at = mode === "add" ? 0 : 1;
+  const more = dims(item(args, at).type).length - batch - 1;
+  const lead = leadSharding(
+    places.map((p, i) => {
+      if (!isSharded(p) || i <= at || p.axis < axis) return p;
+      return p.axis > axis + more ? { ...p, axis: p.axis - more } : replicated; // along the picks it is of no use
+    }),
+  );
+  if (!lead || lead.axis === axis) return null;
+  const to = sharded(lead.axis, lead.sharding);
+  const index = to.axis < batch ? to : replicated;
+  const rows = to.axis < axis ? to : sharded(to.axis + more, to.sharding);
+  return { args: mode === "add" ? [index, rows] : [to, index, rows], results: [to] };
+}
+
 function mappedGather(g: Builder, x: Mapped, index: Mapped, attrs: OpAttrs["gather"]): Mapped[] {
   const { axis, batch } = attrs;
   const space = spaceOf([x, index]);
@@ -162,10 +182,7 @@ export const scatter = define<"scatter">({
   },
   vjp: (node, [dy], g) => (dy ? scatterVjp(node, dy, g) : node.args.map(() => null)),
   mapped: mapLeading("scatter", (attrs) => ({ ...attrs, axis: attrs.axis + 1, batch: attrs.batch + 1 })),
-  shard(node, args) {
-    const lead = leadSharding(args);
-    return lead && lead.axis < node.attrs.batch ? shardPointwise(node, [lead]) : null;
-  },
+  shard: shardScatter,
   // rows of `add` that belong nowhere are left out of a sum; those of `set`, as of a cache, were to be kept
   indexes: ({ args, attrs: { mode, size } }) =>
     mode === "set" ? { index: item(args, 1), length: number(size) } : null,

@@ -2,19 +2,34 @@
 import { Bug } from "../diagnostic.ts";
 import type { AxisSharding, Group, Node, OpSharding, Placement, ReduceName, Workers } from "../graph/node.ts";
 import { item } from "../item.ts";
-import { product } from "../types/numbers.ts";
+import { gcd, product, sum } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 
 export type Even = Extract<AxisSharding, { kind: "even" }>;
 export type Sharded = Extract<Placement, { kind: "sharded" }>;
 export const replicated: Placement = { kind: "replicated" };
-export const evenSharding = (parts: number, pieces = 1): Even => ({
-  kind: "even",
-  parts,
-  ...(pieces === 1 ? {} : { pieces }),
-});
+/** `pieces`: how long the pieces of the axis are, relative to one another; one piece is the whole axis. */
+export function evenSharding(parts: number, pieces: readonly number[] = onePiece): Even {
+  const unit = pieces.reduce(gcd);
+  return { kind: "even", parts, ...(pieces.length === 1 ? {} : { pieces: pieces.map((n) => n / unit) }) };
+}
+export const onePiece: readonly number[] = [1];
 /** What divides the length of an axis that is sharded so. */
-export const evenUnit = ({ parts, pieces = 1 }: Even): number => parts * pieces;
+export const evenUnit = ({ parts, pieces = onePiece }: Even): number => parts * sum(pieces);
+/** The lengths of the pieces of an axis of length `n`, each with its start. */
+export function piecesOfAxis(n: number, pieces: readonly number[] = onePiece): AxisPiece[] {
+  const unit = n / sum(pieces);
+  let end = 0;
+  return pieces.map((size) => {
+    const start = end;
+    end += size * unit;
+    return { start, length: size * unit };
+  });
+}
+interface AxisPiece {
+  readonly start: number;
+  readonly length: number;
+}
 export const sharded = (axis: number, sharding: AxisSharding): Sharded => ({ kind: "sharded", axis, sharding });
 /** `count` workers in groups of `n`, the ranks of a group with a stride of `stride`. */
 export const groupsOf = (count: number, n: number, stride = 1): Group => ({
@@ -64,7 +79,7 @@ export function placementKey(p: Placement): string {
 }
 const shardingKey = (sharding: AxisSharding): string =>
   sharding.kind === "even"
-    ? `even ${sharding.parts} ${sharding.pieces ?? 1}`
+    ? `even ${sharding.parts} ${(sharding.pieces ?? onePiece).join(":")}`
     : `rows ${sharding.by.id} ${sharding.owned}`;
 
 /** Whether a worker that has a value placed as `p` has what `q` asks for, without communication; `zeroPadded` does not count. */

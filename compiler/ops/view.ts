@@ -2,7 +2,7 @@
 import { readStrided, strides } from "../graph/array.ts";
 import type { Node, OpSharding, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
-import { gcd } from "../types/numbers.ts";
+import { sum } from "../types/numbers.ts";
 import { add, equal, equalAll, product, type Size, show } from "../types/size.ts";
 import { count, dims, showType, type } from "../types/type.ts";
 import type { OpAttrs } from "./attrs.ts";
@@ -14,6 +14,8 @@ import {
   isSharded,
   leadSharding as lead,
   localShape,
+  onePiece,
+  piecesOfAxis,
   reshapedAxis,
   type Sharded,
   sharded,
@@ -183,13 +185,14 @@ function shardPieces(
   { axis, sharding }: Sharded,
 ): OpSharding<OpAttrs["slice"]> | null {
   if (sharding.kind !== "even") return null;
-  const { parts, pieces = 1 } = sharding;
-  const piece = item(dims(one(args).type), axis) / pieces;
+  const { parts, pieces } = sharding;
   const [start, size] = [number(attrs.start), number(attrs.size)];
-  if (size === 0 || start % piece !== 0 || size % piece !== 0) return null;
+  const all = piecesOfAxis(item(dims(one(args).type), axis), pieces);
+  const own = all.flatMap((p) => (p.start >= start && p.start + p.length <= start + size ? [p.length] : []));
+  if (size === 0 || sum(own) !== size) return null;
   return {
     args: [sharded(axis, sharding)],
-    results: [sharded(axis, evenSharding(parts, size / piece))],
+    results: [sharded(axis, evenSharding(parts, own))],
     attrs: { axis, start: start / parts, size: size / parts },
   };
 }
@@ -209,7 +212,7 @@ export function piecesOf({ args, attrs: { axis } }: Pick<Node<OpAttrs["concat"]>
     return { value, from, to };
   });
 }
-/** Operands that are sharded along the joined axis, or cost nothing to cut, are pieces of it that are divided as the operands are. */
+/** Operands that are sharded along the joined axis, or cost nothing to cut, are pieces of it, divided as the operands are. */
 function shardJoined(
   { args: values, attrs: { axis } }: Node<OpAttrs["concat"]>,
   places: readonly Placement[],
@@ -217,16 +220,15 @@ function shardJoined(
   const first = lead(places);
   if (first?.sharding.kind !== "even") return null;
   const { parts } = first.sharding;
-  const lengths = values.map((v) => item(dims(v.type), axis));
-  const pieceLengths = places.map((p, i) =>
-    isSharded(p) && p.sharding.kind === "even" ? item(lengths, i) / (p.sharding.pieces ?? 1) : 0,
-  );
-  const piece = pieceLengths.reduce(gcd);
   const isCheap = (p: Placement, i: number): boolean =>
     isSharded(p) ? p.axis === axis : item(values, i).node.op.name === "broadcast";
-  if (!places.every(isCheap) || lengths.some((n) => n % piece !== 0)) return null;
-  const inPieces = (n: number): Placement => sharded(axis, evenSharding(parts, n / piece));
-  return { args: lengths.map(inPieces), results: [inPieces(lengths.reduce((sum, n) => sum + n, 0))] };
+  if (!places.every(isCheap)) return null;
+  const own = places.map((p) => (isSharded(p) && p.sharding.kind === "even" ? p.sharding.pieces : onePiece));
+  const lengths = values.flatMap((v, i) => piecesOfAxis(item(dims(v.type), axis), own[i]).map((p) => p.length));
+  return {
+    args: own.map((pieces) => sharded(axis, evenSharding(parts, pieces))),
+    results: [sharded(axis, evenSharding(parts, lengths))],
+  };
 }
 export const concat = define<"concat">({
   name: "concat",
@@ -258,10 +260,7 @@ export const concat = define<"concat">({
   },
   vjp: (node, [dy], g) =>
     piecesOf(node).map(({ from, to }) => (dy ? b.slice(g, dy, node.attrs.axis, from, to - from) : null)),
-  shard(node, args, { inPieces }) {
-    if (lead(args)?.axis !== node.attrs.axis) return shardPointwise(node, args);
-    return inPieces ? shardJoined(node, args) : null;
-  },
+  shard: (node, args) => (lead(args)?.axis === node.attrs.axis ? shardJoined(node, args) : shardPointwise(node, args)),
   mapped: mapLeading("concat", ({ axis }) => ({ axis: axis + 1 })),
   flops: noFlops,
   samples: (g) =>

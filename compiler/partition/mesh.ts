@@ -3,8 +3,8 @@
 import type { Builder, Group, MeshAxis, Value } from "../graph/node.ts";
 import { runtimeInputs } from "../graph/node.ts";
 import * as b from "../ops/build.ts";
-import { groupsOf } from "../ops/sharding.ts";
-import { type } from "../types/type.ts";
+import { type Even, groupsOf, piecesOfAxis } from "../ops/sharding.ts";
+import { dims, type } from "../types/type.ts";
 
 /** How workers share a program. All but `workers` is of several only. */
 export interface Sharing {
@@ -47,4 +47,13 @@ export function rankOffset(
   const rank = b.param(g, runtimeInputs.rank, type("i32", []));
   const place = stride === 1 ? rank : b.idiv(g, rank, stride);
   return b.broadcast(g, b.mul(g, groups === undefined ? place : b.rem(g, place, workers), n), shape, []);
+}
+/** What leads from `places` of this worker's part of an axis, of length `n` in all, to the same in the whole. */
+export function shiftOfPart(g: Builder, axis: MeshAxis, n: number, { parts, pieces }: Even, places: Value): Value {
+  const group = groupAlong(axis, parts);
+  const [first, ...more] = piecesOfAxis(n, pieces).map(({ start, length }) => ({
+    from: start / parts,
+    by: b.add(g, rankOffset(g, group, length / parts, dims(places.type)), start - start / parts),
+  }));
+  return more.reduce((before, { from, by }) => b.where(g, b.ge(g, places, from), by, before), first?.by ?? places);
 }

@@ -76,7 +76,6 @@ export function partition(
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
   readonly count: number;
-  readonly inPieces: boolean;
   readonly #g: Builder;
   readonly #axis: MeshAxis;
   readonly #storePlacement: (store: string) => Placement;
@@ -99,7 +98,6 @@ class Partition implements Workers {
   constructor(g: Builder, graph: Graph, options: PartitionOptions, storePlacement: (store: string) => Placement) {
     const { axis = dataAxis(options), room, shardOptimizer, shardParameters, leastSaved } = options;
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
-    this.inPieces = options.axis === undefined; // what matrices make meets states (of a convolution), which are in one piece
     const nodes = nodesOf(graph);
     this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);
     this.#neededWhole = neededWhole(nodes, axis.count);

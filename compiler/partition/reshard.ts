@@ -18,6 +18,7 @@ import {
   type Even,
   evenParts,
   evenUnit,
+  piecesOfAxis,
   placementKey,
   replicated,
   reshapedAxis,
@@ -29,7 +30,7 @@ import { inversePermutation } from "../ops/view.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { groupAlong, rankOffset } from "./mesh.ts";
+import { groupAlong, shiftOfPart } from "./mesh.ts";
 
 /** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the whole program's graph. */
 interface RoutingInfo {
@@ -94,10 +95,9 @@ export class Resharder {
     });
   }
   /** i32[n / parts]: the positions of this worker's part of an axis of length `n`. */
-  #shardPositions(n: number, { parts, pieces = 1 }: Even): Value {
-    const [g, own, piece] = [this.#g, n / parts, n / parts / pieces];
-    const first = b.add(g, b.iota(g, own), rankOffset(g, groupAlong(this.#axis, parts), piece, [own]));
-    return pieces === 1 ? first : b.add(g, first, b.mul(g, b.idiv(g, b.iota(g, own), piece), n / pieces - piece));
+  #shardPositions(n: number, sharding: Even): Value {
+    const own = b.iota(this.#g, n / sharding.parts);
+    return b.add(this.#g, own, shiftOfPart(this.#g, this.#axis, n, sharding, own));
   }
   #recomputeShard(x: Value, axis: number, sharding: Even): Value | null {
     const { op, args, attrs } = x.node;
@@ -193,14 +193,16 @@ export class Resharder {
       return b.make1(this.#g, "reduce", [own], { fn, axes: [0] });
     });
   }
-  #allGather(x: Value, axis: number, { parts, pieces = 1 }: Even): Value {
+  #allGather(x: Value, axis: number, { parts, pieces }: Even): Value {
     return this.#alongFirstAxis(x, axis, (rows) => {
       const all = b.make1(this.#g, "all_gather", [rows], groupAlong(this.#axis, parts));
       const [n = 0, ...rest] = dims(all.type);
-      if (pieces === 1) return all;
-      const shape = [parts, pieces, n / parts / pieces, ...rest];
-      const order = shape.map((_, i) => (i < 2 ? 1 - i : i)); // a piece of all workers after another
-      return b.reshape(this.#g, b.transpose(this.#g, b.reshape(this.#g, all, shape), order), [n, ...rest]);
+      if (!pieces) return all;
+      const byWorker = b.reshape(this.#g, all, [parts, n / parts, ...rest]);
+      const ofAll = piecesOfAxis(n, pieces).map(({ start, length }) =>
+        b.reshape(this.#g, b.slice(this.#g, byWorker, 1, start / parts, length / parts), [length, ...rest]),
+      );
+      return b.concat(this.#g, ofAll, 0);
     });
   }
   /** Applies `f`, which works along the first axis (the first `count` axes), along `axis` (and those after it). */

@@ -4,10 +4,11 @@ import { Bug } from "../diagnostic.ts";
 import type { AxisSharding, Builder, Group, LocalRouting, MeshAxis, Node, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { type Even, evenSharding, groupsOf, replicated, sharded } from "../ops/sharding.ts";
+import { type Even, evenSharding, groupsOf, onePiece, replicated, sharded } from "../ops/sharding.ts";
+import { sum } from "../types/numbers.ts";
 import { dims } from "../types/type.ts";
 import { groupCount } from "./expert-index.ts";
-import { groupAlong, rankOffset } from "./mesh.ts";
+import { groupAlong, rankOffset, shiftOfPart } from "./mesh.ts";
 
 export type Rows = Extract<AxisSharding, { kind: "rows" }>;
 interface Known {
@@ -118,9 +119,9 @@ export class Routings {
     if (outer) return this.length(this.choices(by), outer);
     return whole ? this.choices(by) : this.choices(by) / this.#axis.count;
   }
-  /** How many of these follow one another among all choices. */
+  /** How many of these, at multiples of as many, follow one another among all choices. */
   ownRun(by: Node): number {
-    return this.ownChoices(by) / (this.#known.get(by)?.sharding?.pieces ?? 1);
+    return this.ownChoices(by) / sum(this.#known.get(by)?.sharding?.pieces ?? onePiece);
   }
   /** How many choices of all workers in its group an owner has memory for. */
   capacity(by: Node): number {
@@ -155,15 +156,8 @@ export class Routings {
     if (i === 3) return numbered(local.expert, rankOffset(this.#g, this.owners(by), this.ownGroups(by), [own]));
     if (i !== 0 || outer) return null;
     if (whole) return local.order;
-    return numbered(local.order, this.#firstOfPiece(by, local.order, own));
-  }
-  /** What is added to places among the worker's `own` choices, which are shared in pieces, to have their numbers among all choices. */
-  #firstOfPiece(by: Node, places: Value, own: number): Value {
-    const [g, { pieces = 1 } = {}] = [this.#g, this.#of(by).sharding];
-    const piece = own / pieces;
-    const first = rankOffset(g, this.#allWorkers, piece, [own]);
-    if (pieces === 1) return first;
-    return b.add(g, first, b.mul(g, b.idiv(g, places, piece), this.choices(by) / pieces - piece));
+    const { sharding = evenSharding(this.#axis.count) } = this.#of(by);
+    return numbered(local.order, shiftOfPart(this.#g, this.#axis, this.choices(by), sharding, local.order));
   }
   /** Result `i` of the routing of all workers' choices. */
   globalResult(by: Node, i: number): Value {

@@ -1,6 +1,6 @@
 // Where the stores of a program are that several workers share: which of them are sharded along which axis of the mesh, and into how many parts.
 import { isRuntimeInput, type MeshAxis, type Placement, type Store, type StoreShard } from "../graph/node.ts";
-import { evenParts, evenSharding, isSharded, replicated, sharded } from "../ops/sharding.ts";
+import { evenOf, evenSharding, evenUnit, isSharded, replicated, type Sharded, sharded } from "../ops/sharding.ts";
 import { gcd, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./mesh.ts";
@@ -12,8 +12,8 @@ const isBatch = ({ name, role }: Store): boolean => role === "input" && !isRunti
 /** What placements of stores follow from, besides the store: see `batchesOf` and `tensorAxes`. */
 export interface PlacedBy extends Sharing {
   readonly batches: ReadonlySet<number>;
-  /** The axis along which the workers of the tensor axis share a parameter or state. */
-  readonly tensorAxes: ReadonlyMap<string, number>;
+  /** How the workers of the tensor axis share parameters and states. */
+  readonly tensorAxes: ReadonlyMap<string, Sharded>;
 }
 /**
  * How the workers of the data axis share a store. An input (a batch) is sharded among all of them by its rows, and so are states that an entry keeps for
@@ -51,10 +51,10 @@ export function dividedParameters(stores: readonly Store[], by: PlacedBy): Reado
 function tensorShard({ name, of = name, stack, type }: Store, { tensorAxes, ...sharing }: PlacedBy): Placement {
   const { count } = tensorAxis(sharing);
   const shape = dims(type);
-  const axis = stack > 0 ? 0 : tensorAxes.get(of);
-  if (axis === undefined) return replicated;
-  const parts = stack > 0 ? gcd(shape[0] ?? 1, count) : count;
-  return (shape[axis] ?? 0) > 0 && (shape[axis] ?? 0) % parts === 0 ? evenly(axis, parts) : replicated;
+  if (stack > 0) return (shape[0] ?? 0) > 0 ? evenly(0, gcd(shape[0] ?? 1, count)) : replicated;
+  const place = tensorAxes.get(of);
+  const n = shape[place?.axis ?? 0] ?? 0;
+  return place && n > 0 && n % evenUnit(evenOf(place)) === 0 ? place : replicated;
 }
 const evenly = (axis: number, parts: number): Placement =>
   parts > 1 ? sharded(axis, evenSharding(parts)) : replicated;
@@ -70,11 +70,11 @@ export function shardOf(store: Store, by: PlacedBy): Store {
   return partOf(partOf(store, tensor, tensorAxis(by)), data, dataAxis(by));
 }
 function partOf(store: Store, place: Placement, { stride }: MeshAxis): Store {
-  const parts = evenParts(place);
-  if (!isSharded(place) || parts === null) return store;
-  const [{ axis }, shape] = [place, dims(store.type)];
+  if (!isSharded(place)) return store;
+  const [{ axis }, { parts, pieces }, shape] = [place, evenOf(place), dims(store.type)];
   const own = shape.with(axis, (shape[axis] ?? 0) / parts);
-  return { ...store, shards: [...(store.shards ?? []), { axis, parts, stride }], type: type(dtypeOf(store.type), own) };
+  const shard: StoreShard = { axis, parts, stride, ...(pieces && { pieces }) };
+  return { ...store, shards: [...(store.shards ?? []), shard], type: type(dtypeOf(store.type), own) };
 }
 /** How many different parts of a store there are. */
 export const partCount = ({ shards = [] }: { readonly shards?: readonly StoreShard[] }): number =>

@@ -1,34 +1,67 @@
 // Decides which parameters and states the workers of the tensor axis share, and along which axis (Megatron: Shoeybi et al. 2019, arXiv 1909.08053). A
 // matrix is shared by columns where what it multiplies is whole, an embedding by its vocabulary. The `shard` of ops' records says what follows: heads, hidden
-// units, biases, keys and values are in parts, and the next matrix is shared by rows, so that its product is a sum over workers. A matrix of which that
-// would make all have to gather something is left whole.
-import type { Graph, MeshAxis, Node, Placement, Store, Value, Workers } from "../graph/node.ts";
+// units, biases, keys and values are in parts, and the next matrix is shared by rows, so that its product is a sum over workers. Where slices cut what a
+// matrix makes (queries, keys and values of one), each worker has its part of every slice. A matrix of which that would make all have to gather something
+// is left whole.
+import type {
+  AxisSharding,
+  Graph,
+  MeshAxis,
+  Node,
+  OpSharding,
+  Placement,
+  Store,
+  Value,
+  Workers,
+} from "../graph/node.ts";
 import { nodesOf, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
-import { evenSharding, isSharded, partial, replicated, reshapedAxis, satisfies, sharded } from "../ops/sharding.ts";
+import { number } from "../ops/common.ts";
+import {
+  evenOf,
+  evenParts,
+  evenSharding,
+  evenUnit,
+  isSharded,
+  onePiece,
+  partial,
+  piecesOfAxis,
+  replicated,
+  reshapedAxis,
+  type Sharded,
+  satisfies,
+  sharded,
+} from "../ops/sharding.ts";
+import { piecesOf } from "../ops/view.ts";
 import { isFloat } from "../types/dtype.ts";
-import { fromTo } from "../types/numbers.ts";
-import { count, dims } from "../types/type.ts";
+import { fromTo, sameShape, sum } from "../types/numbers.ts";
+import { count, dims, type } from "../types/type.ts";
 import { groupAlong } from "./mesh.ts";
 
-/** The axis along which each shared store is, by name. `graphs`: the entries before gradients, which decide together. */
-export function tensorAxes(
-  graphs: readonly Graph[],
-  stores: readonly Store[],
-  axis: MeshAxis,
-): ReadonlyMap<string, number> {
+type Places = ReadonlyMap<string, Sharded>;
+type Pieces = ReadonlyMap<string, readonly number[]>;
+/** How each shared store is shared, by name. `graphs`: the entries before gradients, which decide together. */
+export function tensorAxes(graphs: readonly Graph[], stores: readonly Store[], axis: MeshAxis): Places {
   const rejected = new Set<string>();
   const nodes = graphs.map(nodesOf);
-  let axes: ReadonlyMap<string, number> = new Map();
+  let [places, pieces]: [Places, Pieces] = [new Map(), new Map()];
   for (;;) {
-    const walk = new Walk(stores, axis, axes, rejected);
+    const walk = new Walk(stores, axis, { places, pieces, rejected });
     graphs.forEach((graph, i) => walk.visit(item(nodes, i), graph));
-    if (walk.rejected.size > 0) axes = new Map();
-    else if (walk.axes.size === axes.size) return axes;
-    else axes = walk.axes;
+    const isAnew = walk.rejected.size + walk.pieces.size > 0;
+    if (!isAnew && walk.places.size === places.size) return places;
+    places = isAnew ? new Map() : walk.places;
+    pieces = new Map([...pieces, ...walk.pieces]);
+    if (walk.pieces.size > 0) continue; // what was rejected may have been for want of them
     for (const store of walk.rejected) rejected.add(store);
   }
+}
+/** What earlier walks decided, in which pieces stores are, and what they rejected. */
+interface Decided {
+  readonly places: Places;
+  readonly pieces: Pieces;
+  readonly rejected: ReadonlySet<string>;
 }
 /** A gather is worth its message if it moves an eighth of a matrix at most, of one that takes longer to read. */
 const [gatheredShare, leastMatrix] = [8, 2 ** 18];
@@ -37,38 +70,38 @@ interface Known {
   readonly place: Placement;
   /** The stores whose sharding it has. */
   readonly from: ReadonlySet<string>;
+  /** Whether its axis is that of these stores, so that they can be cut where it is. */
+  readonly isTheirs: boolean;
   /** Of what a matrix shared by rows made: the stores that gave this matrix its parts. Without them it would be shared by columns. */
   readonly summed: ReadonlySet<string>;
 }
 const none: ReadonlySet<string> = new Set();
-const whole: Known = { place: replicated, from: none, summed: none };
+const whole: Known = { place: replicated, from: none, isTheirs: true, summed: none };
 
 /** One pass over the entries, with what was decided and rejected so far. */
 class Walk {
-  readonly axes: Map<string, number>;
+  readonly places: Map<string, Sharded>;
+  /** Of stores that must be cut where they are not. */
+  readonly pieces = new Map<string, readonly number[]>();
   readonly rejected = new Set<string>();
   readonly #stores: ReadonlyMap<string, Store>;
   readonly #parts: number;
-  readonly #excluded: ReadonlySet<string>;
+  readonly #decided: Decided;
   readonly #workers: Workers;
   readonly #known = new Map<Value, Known>();
+  /** What a parameter or a state is below of: all else, made of numbers and inputs, has no gradient. */
+  readonly #ofStores = new Set<Node>();
 
-  constructor(
-    stores: readonly Store[],
-    axis: MeshAxis,
-    axes: ReadonlyMap<string, number>,
-    excluded: ReadonlySet<string>,
-  ) {
-    this.axes = new Map(axes);
+  constructor(stores: readonly Store[], axis: MeshAxis, decided: Decided) {
+    this.places = new Map(decided.places);
     this.#stores = new Map(stores.map((s) => [s.name, s]));
-    [this.#parts, this.#excluded] = [axis.count, excluded];
+    [this.#parts, this.#decided] = [axis.count, decided];
     this.#workers = {
       count: axis.count,
       group: (n, stride) => groupAlong(axis, n, stride),
       routing: () => null,
       length: (n) => n / axis.count,
-      unit: () => axis.count,
-      inPieces: false,
+      unit: unitOf,
     };
   }
   visit(nodes: readonly Node[], { results }: Graph): void {
@@ -77,23 +110,26 @@ class Walk {
       const { place } = this.#of(value);
       if (!isSharded(place)) continue;
       if (role !== "store") this.#gather(value);
-      else if (!this.#decide(name, place.axis)) this.#reject(this.#of(value).from);
+      else if (!this.#decide(name, place)) this.#reject(this.#of(value).from);
     }
   }
   #of(v: Value): Known {
     return this.#known.get(v) ?? whole;
   }
-  #even(axis: number): Placement {
-    return sharded(axis, evenSharding(this.#parts));
+  #inPieces(axis: number, pieces?: readonly number[]): Sharded {
+    return sharded(axis, evenSharding(this.#parts, pieces));
   }
   #visit(node: Node): void {
     const store = storeOf(node);
+    const role = this.#stores.get(store ?? "")?.role ?? "input";
+    if (role !== "input" || node.args.some((a) => this.#ofStores.has(a.node))) this.#ofStores.add(node);
     if (store !== null) return this.#leaf(node, store);
     if (node.op.name === "dot") this.#shareColumns(node);
     if (node.op.name === "gather") this.#shareVocabulary(node);
     if (this.#isGatherOfPart(node)) return;
     const places = node.args.map((a) => this.#of(a).place);
     const rule = node.op.shard?.(node, places, this.#workers) ?? null;
+    if (this.#cut(node, rule)) return;
     const fits = rule?.args.every((p, i) => this.#fits(item(node.args, i), p));
     const made = fits ? rule : null;
     const isReached = node.args.map((a, i) => this.#convert(node, a, made?.args[i] ?? replicated)).every(Boolean);
@@ -103,40 +139,93 @@ class Walk {
   #set(r: Value, place: Placement): void {
     const { op, args } = r.node;
     const given = args.map((a) => this.#of(a));
-    const isSame = op.lower === "view" || op.lower === "point";
+    const isSame = op.lower === "view" || op.lower === "point" || op.name === "scan";
     const isSum = op.name === "dot" && place.kind === "partial";
     const from = isSharded(place) ? unionOf(given.map((a) => a.from)) : none;
     const summed = isSum ? item(given, 0).from : isSame ? unionOf(given.map((a) => a.summed)) : none;
-    this.#known.set(r, { place, from, summed });
+    const isTheirs = given.every((a) => a.from.size === 0 || (a.isTheirs && !isCutAlong(r.node, a.place)));
+    this.#known.set(r, { place, from, isTheirs, summed });
   }
   #leaf(node: Node, store: string): void {
-    const axis = this.axes.get(store);
-    for (const r of node.results)
-      this.#known.set(
-        r,
-        axis === undefined ? whole : { place: this.#even(axis), from: new Set([store]), summed: none },
-      );
+    const place = this.places.get(store);
+    for (const r of node.results) this.#known.set(r, place ? { ...whole, place, from: new Set([store]) } : whole);
   }
   #fits(v: Value, place: Placement): boolean {
-    return !isSharded(place) || (dims(v.type)[place.axis] ?? 0) % this.#parts === 0;
+    return !isSharded(place) || (dims(v.type)[place.axis] ?? 0) % unitOf(place.sharding) === 0;
+  }
+  /** Whether stores must be cut where they are not: at the ends of a slice, or as what they meet is. The walk goes on as if they were. */
+  #cut(node: Node, rule: OpSharding | null): boolean {
+    const met = node.args.flatMap((v, i) => this.#meeting(node, v, rule?.args[i]));
+    const all = met.flatMap(({ own, wanted }) => [own, wanted]).reduce(commonPieces, onePiece);
+    const short = met.filter(({ own }) => !sameShape(own, all));
+    if (short.length === 0 || !short.every(({ v }) => this.#canCut(v, all))) return false;
+    for (const name of short.flatMap(({ v }) => [...this.#of(v).from]))
+      this.pieces.set(name, commonPieces(this.#piecesOf(name), all));
+    node.results.forEach((r, i) => {
+      const place = rule?.results[i] ?? sharded((node.attrs as OpAttrs["slice"]).axis, evenSharding(this.#parts));
+      const isCut = rule !== null && isSharded(place);
+      this.#set(r, isCut ? sharded(place.axis, evenSharding(this.#parts, all)) : place);
+    });
+    return true;
+  }
+  /** The pieces of an argument's axis that is in parts, and those that the op would have it in: it is a slice, or the rule says so. */
+  #meeting({ op, attrs }: Node, v: Value, to: Placement | undefined): Meeting[] {
+    const { place } = this.#of(v);
+    if (!isSharded(place)) return [];
+    const own = evenOf(place).pieces ?? onePiece;
+    if (to) return isSharded(to) && to.axis === place.axis ? [{ v, own, wanted: evenOf(to).pieces ?? onePiece }] : [];
+    const { axis, start, size } = attrs as OpAttrs["slice"];
+    if (op.name !== "slice" || axis !== place.axis) return [];
+    const [from, length] = [number(start), number(size)];
+    const wanted = [from, length, item(dims(v.type), axis) - from - length].filter((n) => n > 0);
+    return length > 0 ? [{ v, own, wanted }] : [];
+  }
+  #canCut(v: Value, pieces: readonly number[]): boolean {
+    const { place, from, isTheirs } = this.#of(v);
+    const isNew = (name: string): boolean =>
+      !sameShape(commonPieces(this.#piecesOf(name), pieces), this.#decided.pieces.get(name) ?? onePiece);
+    const fits = isSharded(place) && this.#fits(v, this.#inPieces(place.axis, pieces));
+    return fits && isTheirs && [...from].some(isNew);
+  }
+  #piecesOf(store: string): readonly number[] {
+    return this.pieces.get(store) ?? this.#decided.pieces.get(store) ?? onePiece;
   }
   /** Whether an op gets what it needs of an argument: a part of what all have must be free, and a whole of what is in parts worth it. */
   #convert(node: Node, v: Value, to: Placement): boolean {
     const { place, summed } = this.#of(v);
     if (isSharded(place) && !satisfies(place, to)) return this.#gather(v);
-    if (!isSharded(to) || isSharded(place) || this.#isFree(v, to.axis)) return true;
-    const isOfHeads = node.op.name === "attention" || (node.op.name === "dot" && to.axis < dims(v.type).length - 2);
-    const isInPartsNext = summed.size > 0 && (isOfHeads || [...summed].every((name) => this.#isRejected(name)));
-    for (const from of isInPartsNext ? [summed] : node.args.map((a) => this.#of(a).from)) this.#reject(from);
+    if (!isSharded(to) || isSharded(place) || this.#isFree(v, to)) return true;
+    const others = node.args.map((a) => this.#of(a).from);
+    const isInPartsNext = summed.size > 0 && this.#isInPartsNext(node, to, summed, others);
+    for (const from of isInPartsNext ? [summed] : others) this.#reject(from);
     return isInPartsNext;
+  }
+  /**
+   * Whether the matrix that made a sum over workers is to be shared by columns, and so what gave it its parts (`summed`) whole: where heads, or features of a
+   * bottleneck that is smaller than what it is multiplied with, meet those in parts.
+   */
+  #isInPartsNext(
+    node: Node,
+    to: Sharded,
+    summed: ReadonlySet<string>,
+    others: readonly ReadonlySet<string>[],
+  ): boolean {
+    const isOfHeads =
+      node.op.name === "attention" || (node.op.name === "dot" && to.axis < dims(item(node.args, 0).type).length - 2);
+    const isScaled = node.op.name === "binary" && (node.attrs as OpAttrs["binary"]).fn === "mul";
+    const isLess = this.#mostElements(summed) < Math.max(...others.map((from) => this.#mostElements(from)));
+    return isOfHeads || (isScaled && isLess) || [...summed].every((name) => this.#isRejected(name));
   }
   /** Whether it is worth its message. */
   #gather(v: Value): boolean {
     const { from } = this.#of(v);
-    const size = Math.max(0, ...[...from].map((name) => count(this.#stores.get(name)?.type ?? v.type)));
+    const size = this.#mostElements(from);
     const isWorthwhile = size >= leastMatrix && count(v.type) * gatheredShare <= size;
     if (!isWorthwhile) this.#reject(from);
     return isWorthwhile;
+  }
+  #mostElements(stores: ReadonlySet<string>): number {
+    return Math.max(0, ...[...stores].map((name) => count(this.#stores.get(name)?.type ?? type("f32", []))));
   }
   #reject(from: ReadonlySet<string>): void {
     for (const name of from) this.rejected.add(this.#sharing(name));
@@ -145,18 +234,17 @@ class Walk {
     return this.rejected.has(this.#sharing(name));
   }
   #sharing(name: string): string {
-    return sharingKey(name, this.axes.get(name));
+    return sharingKey(name, this.places.get(name)?.axis);
   }
-  /** Shares a store along an axis; false: it cannot be. */
-  #decide(name: string, axis: number): boolean {
-    const known = this.axes.get(name);
-    const store = this.#stores.get(name);
-    if (known !== undefined || !store) return known === axis;
+  /** Shares a store; false: it cannot be shared so. */
+  #decide(name: string, { axis, sharding }: Sharded): boolean {
+    const [place, known, store] = [sharded(axis, sharding), this.places.get(name), this.#stores.get(name)];
+    if (known || !store) return known !== undefined && satisfies(known, place);
     const n = dims(store.type)[axis] ?? 0;
     const isShared = store.role === "parameter" || store.role === "state";
-    if (!isShared || store.stack > 0 || n === 0 || n % this.#parts !== 0) return false;
-    if (this.#excluded.has(sharingKey(name, axis))) return false;
-    this.axes.set(name, axis);
+    if (!isShared || store.stack > 0 || n === 0 || n % unitOf(sharding) !== 0) return false;
+    if (this.#decided.rejected.has(sharingKey(name, axis))) return false;
+    this.places.set(name, place);
     return true;
   }
   /** The store of which `v` is a view, and which of its axes that of `v` is; null: it is no view of a store. */
@@ -180,11 +268,12 @@ class Walk {
       this.#share(table, axis);
   }
   #share(v: Value, axis: number): boolean {
-    const found = this.#axisOf(v, axis);
-    const isMatrix = found && this.#stores.get(found[0])?.role === "parameter" && isFloat(v.type.dtype);
-    const isShared = isMatrix && this.#decide(...found);
+    const [store, own] = this.#axisOf(v, axis) ?? [];
+    if (store === undefined || own === undefined || !isFloat(v.type.dtype)) return false;
+    const isMatrix = this.#stores.get(store)?.role === "parameter";
+    const isShared = isMatrix && this.#decide(store, this.#inPieces(own, this.#decided.pieces.get(store)));
     if (isShared) this.#refresh(v);
-    return isShared ?? false;
+    return isShared;
   }
   #refresh(v: Value): void {
     for (const a of v.node.args) this.#refresh(a);
@@ -194,35 +283,67 @@ class Walk {
   #isGatherOfPart({ op, args: [table, index], attrs, results }: Node): boolean {
     if (op.name !== "gather" || !table || !index) return false;
     const { place } = this.#of(table);
-    if (!isSharded(place) || place.axis !== (attrs as OpAttrs["gather"]).axis) return false;
-    for (const r of results)
-      this.#known.set(r, { place: partial("sum", place.sharding, this.#workers), from: none, summed: none });
+    if (!isSharded(place) || evenParts(place, (attrs as OpAttrs["gather"]).axis) === null) return false;
+    for (const r of results) this.#known.set(r, { ...whole, place: partial("sum", place.sharding, this.#workers) });
     return true;
   }
   /**
    * Whether each worker makes its part of `v` by itself, and no gradient of it must be gathered: of numbers, and of parameters that are then shared too.
    * `seen`: what was found to be, along which axes; without it, values that are read twice would be searched exponentially often.
    */
-  #isFree(v: Value, axis: number, seen: Set<string> = new Set()): boolean {
-    const key = `${v.node.id} ${v.index} ${axis}`;
+  #isFree(v: Value, to: Sharded, seen: Set<string> = new Set()): boolean {
+    const key = `${v.node.id} ${v.index} ${to.axis}`;
     if (seen.has(key)) return true; // the first that is not ends the search
     seen.add(key);
-    if (isSharded(this.#of(v).place)) return satisfies(this.#of(v).place, this.#even(axis));
-    if (!isFloat(v.type.dtype)) return true;
+    if (isSharded(this.#of(v).place)) return satisfies(this.#of(v).place, to);
+    if (!isFloat(v.type.dtype) || !this.#ofStores.has(v.node)) return true;
     const store = storeOf(v.node);
-    if (store !== null) return this.#stores.get(store)?.role === "input" || this.#decide(store, axis);
-    if (v.node.args.length === 0 || v.node.op.name === "random") return true;
-    const own = operandAxis(v, axis, this.#parts);
-    return own === "any" || (own !== null && v.node.args.every((a) => this.#isFree(a, own, seen)));
+    if (store !== null) return this.#decide(store, to);
+    if (v.node.op.name === "concat") return this.#isFreeConcat(v, to, seen);
+    const own = operandAxis(v, to.axis, unitOf(to.sharding));
+    if (typeof own !== "number") return own === "any";
+    return v.node.args.every((a) => this.#isFree(a, sharded(own, to.sharding), seen));
   }
+  /** Operands that are joined along the axis have the pieces of it that they fill. */
+  #isFreeConcat({ node, type }: Value, { axis, sharding }: Sharded, seen: Set<string>): boolean {
+    const isAlong = (node.attrs as OpAttrs["concat"]).axis === axis;
+    const pieces = piecesOfAxis(item(dims(type), axis), evenOf(sharded(axis, sharding)).pieces);
+    return piecesOf(node as Node<OpAttrs["concat"]>).every(({ value, from, to }) => {
+      const own = pieces.flatMap((p) => (p.start >= from && p.start + p.length <= to ? [p.length] : []));
+      if (!isAlong) return this.#isFree(value, sharded(axis, sharding), seen);
+      return sum(own) === to - from && this.#isFree(value, this.#inPieces(axis, own), seen);
+    });
+  }
+}
+/** Of an argument: the pieces that it is in, and those that an op would have it in. */
+interface Meeting {
+  readonly v: Value;
+  readonly own: readonly number[];
+  readonly wanted: readonly number[];
+}
+const unitOf = (sharding: AxisSharding): number => evenUnit(evenOf(sharded(0, sharding)));
+/** Whether an op cuts, or joins, the axis that is in parts. */
+const isCutAlong = ({ op, attrs }: Node, place: Placement): boolean =>
+  (op.name === "slice" || op.name === "concat") && isSharded(place) && (attrs as OpAttrs["slice"]).axis === place.axis;
+/** The pieces of an axis that is cut where either is. */
+function commonPieces(p: readonly number[], q: readonly number[]): readonly number[] {
+  const n = sum(p) * sum(q);
+  const starts = [p, q].flatMap((pieces) => piecesOfAxis(n, pieces).map(({ start }) => start));
+  const cuts = [...new Set([...starts, n])].toSorted((a, b) => a - b);
+  return (
+    evenSharding(
+      1,
+      cuts.slice(1).map((to, i) => to - item(cuts, i)),
+    ).pieces ?? onePiece
+  );
 }
 const sharingKey = (store: string, axis: number | undefined): string => `${store} ${axis}`;
 function unionOf(sets: readonly ReadonlySet<string>[]): ReadonlySet<string> {
   const [first = none, second = none] = sets.filter((s) => s.size > 0);
   return second.size === 0 ? first : new Set(sets.flatMap((s) => [...s]));
 }
-/** The axis of the operands that is axis `axis` of `v`, in as many parts; "any": it has none, and repeats. null: none of theirs. */
-export function operandAxis({ node, type }: Value, axis: number, parts: number): number | "any" | null {
+/** The axis of the operands that is axis `axis` of `v`, whose length `unit` divides; "any": it has none, and repeats. null: none of theirs. */
+export function operandAxis({ node, type }: Value, axis: number, unit: number): number | "any" | null {
   switch (node.op.name) {
     case "broadcast": {
       const own = (node.attrs as OpAttrs["broadcast"]).axes.indexOf(axis);
@@ -231,7 +352,9 @@ export function operandAxis({ node, type }: Value, axis: number, parts: number):
     case "transpose":
       return item((node.attrs as OpAttrs["transpose"]).perm, axis);
     case "reshape":
-      return reshapedAxis(dims(type), dims(item(node.args, 0).type), axis, parts);
+      return reshapedAxis(dims(type), dims(item(node.args, 0).type), axis, unit);
+    case "scan":
+      return axis < dims(type).length - 1 ? axis : null;
     case "slice":
       return (node.attrs as OpAttrs["slice"]).axis === axis ? null : axis;
     default:

@@ -31,9 +31,12 @@ export interface StoreInfo extends Omit<PlanStore, "buffer"> {
   readonly dtype: DType;
   readonly shape: readonly number[];
 }
-/** Whether the codes that workers have of a store are parts of those of the whole: a column of 8 bits that they share has as many scales as workers. */
+/**
+ * Whether the codes that workers have of a store are parts of those of the whole: a column of 8 bits that they share has as many scales as workers, and pieces
+ * of one may end within a group of 4 bits.
+ */
 export const hasWholeCodes = ({ quantised: by, shards = [] }: StoreInfo): boolean =>
-  by !== undefined && (by.code === "fp4" || !shards.some(({ axis }) => by.axes.includes(axis)));
+  by !== undefined && !shards.some((s) => by.axes.includes(s.axis) && (by.code !== "fp4" || s.pieces !== undefined));
 /** A store of a graph that no workers share. */
 export const storeInfo = ({ name, role, type, stack, saved, frozen, quantised }: Store): StoreInfo => ({
   name,

@@ -15,7 +15,7 @@ import {
 } from "../executable/executable.ts";
 import { blockingRun } from "../native.ts";
 import { bytesOfTensor, fromBytes, fromNumbers, requireFit } from "../tensor.ts";
-import { boxOf, runsOf, wholeShape } from "./shards.ts";
+import { partOf, placeIn, runsOf, shapeOf, wholeShape } from "./shards.ts";
 import type { Workers } from "./workers.ts";
 
 type Run = Parameters<Executable["run"]>;
@@ -104,9 +104,9 @@ class ShardedExecutable implements Executable {
   #ownIndex(store: string, index: readonly number[]): readonly number[] | null {
     const all = this.#sharded.get(store);
     if (!all) return index;
-    const { start, shape } = boxOf(all, this.#workers.rank);
-    const own = index.map((at, axis) => at - (start[axis] ?? 0));
-    return own.every((at, axis) => at >= 0 && at < (shape[axis] ?? 0)) ? own : null;
+    const part = partOf(all, this.#workers.rank);
+    const own = index.flatMap((at, axis) => placeIn(part[axis] ?? [], at) ?? []);
+    return own.length === index.length ? own : null;
   }
   /** This worker's part of a whole tensor that is to go into a store. */
   #shardOf(store: string, value: Tensor): Tensor {
@@ -135,17 +135,14 @@ class ShardedExecutable implements Executable {
 }
 /** The part of a whole tensor that a worker has. */
 function partOfWorker(value: Tensor, shards: StoreInfo["shards"], rank: number): Tensor {
-  const box = boxOf({ shape: value.shape, ...(shards && { shards }) }, rank);
-  const [first, ...more] = runsOf(value.shape, box);
+  const part = partOf({ shape: value.shape, ...(shards && { shards }) }, rank);
+  const [shape, runs] = [shapeOf(part), runsOf(value.shape, part)];
+  const [first, ...more] = runs;
   if (!first || more.length === 0)
-    return {
-      dtype: value.dtype,
-      shape: box.shape,
-      data: value.data.subarray(first?.at, first && first.at + first.length),
-    };
-  const data = value.data.slice(0, product(box.shape));
-  for (const { from, at, length } of [first, ...more]) data.set(value.data.subarray(at, at + length), from);
-  return { dtype: value.dtype, shape: box.shape, data };
+    return { dtype: value.dtype, shape, data: value.data.subarray(first?.at, first && first.at + first.length) };
+  const data = value.data.slice(0, product(shape));
+  for (const { from, at, length } of runs) data.set(value.data.subarray(at, at + length), from);
+  return { dtype: value.dtype, shape, data };
 }
 /** A whole store of the parts of all workers, which stand one after the other; of equal parts it takes the first. */
 function joined(store: StoreInfo, parts: Uint8Array, workers: number): Tensor {
@@ -154,10 +151,11 @@ function joined(store: StoreInfo, parts: Uint8Array, workers: number): Tensor {
   const all = new Uint8Array(product(shape) * bytes);
   const known = new Set<string>();
   for (let rank = 0; rank < workers; rank++) {
-    const box = boxOf(store, rank);
-    if (known.has(String(box.start))) continue;
-    known.add(String(box.start));
-    for (const { from, at, length } of runsOf(shape, box))
+    const part = partOf(store, rank);
+    const key = part.map((ranges) => ranges[0]?.start).join();
+    if (known.has(key)) continue;
+    known.add(key);
+    for (const { from, at, length } of runsOf(shape, part))
       all.set(parts.subarray(rank * each + from * bytes, rank * each + (from + length) * bytes), at * bytes);
   }
   return fromBytes(dtype, shape, all);

@@ -1,23 +1,48 @@
 // Which part of a store a worker has, and where that stands in the whole.
-import { product } from "../../compiler/types/numbers.ts";
+import { piecesOfAxis } from "../../compiler/ops/sharding.ts";
+import { fromTo, product, sum } from "../../compiler/types/numbers.ts";
 import type { StoreInfo } from "../executable/executable.ts";
 
 type Sharded = Pick<StoreInfo, "shape" | "shards">;
-/** The part of a tensor that begins at `start` and has this shape. */
-interface Box {
-  readonly start: readonly number[];
-  readonly shape: readonly number[];
+/** Places of an axis: `length` of them from `start`. */
+interface Range {
+  readonly start: number;
+  readonly length: number;
 }
+/** The part of a tensor that is at these places of each axis, in order. */
+type Part = readonly (readonly Range[])[];
+export const shapeOf = (part: Part): number[] => part.map((ranges) => sum(ranges.map((r) => r.length)));
+
 /** The part of worker `rank`. */
-export function boxOf({ shape, shards = [] }: Sharded, rank: number): Box {
-  return shards.reduce<Box>(
-    (box, { axis, parts, stride }) => {
-      const n = (box.shape[axis] ?? 0) / parts;
-      const first = (box.start[axis] ?? 0) + n * (Math.floor(rank / stride) % parts);
-      return { start: box.start.with(axis, first), shape: box.shape.with(axis, n) };
+export function partOf({ shape, shards = [] }: Sharded, rank: number): Part {
+  return shards.reduce<Part>(
+    (part, { axis, parts, stride, pieces }) => {
+      const [all, at] = [part[axis] ?? [], Math.floor(rank / stride) % parts];
+      const own = piecesOfAxis(sum(all.map((r) => r.length)), pieces).flatMap(({ start, length }) =>
+        within(all, start + (length / parts) * at, length / parts),
+      );
+      return part.with(axis, own);
     },
-    { start: shape.map(() => 0), shape },
+    shape.map((length) => [{ start: 0, length }]),
   );
+}
+/** Of ranges one after another, the `length` places from the `start`-th on. */
+function within(ranges: readonly Range[], start: number, length: number): Range[] {
+  let before = 0;
+  return ranges.flatMap((r) => {
+    const [from, to] = [Math.max(start - before, 0), Math.min(start + length - before, r.length)];
+    before += r.length;
+    return from < to ? [{ start: r.start + from, length: to - from }] : [];
+  });
+}
+/** Which place of a part's axis is place `at` of the whole; null: it is not in it. */
+export function placeIn(ranges: readonly Range[], at: number): number | null {
+  let before = 0;
+  for (const { start, length } of ranges) {
+    if (at >= start && at < start + length) return before + at - start;
+    before += length;
+  }
+  return null;
 }
 /** The shape of the whole of which a worker has a part of this shape. */
 export const wholeShape = ({ shape, shards = [] }: Sharded): readonly number[] =>
@@ -30,25 +55,26 @@ interface Run {
   readonly length: number;
 }
 /** The longest runs that make up a part of a tensor of shape `whole`, in row-major order. */
-export function runsOf(whole: readonly number[], { start, shape }: Box): Run[] {
-  const last = whole.findLastIndex((n, axis) => shape[axis] !== n);
+export function runsOf(whole: readonly number[], part: Part): Run[] {
+  const last = whole.findLastIndex((n, axis) => shapeOf(part)[axis] !== n);
   const axis = Math.max(last, 0);
   const unit = product(whole.slice(axis + 1));
-  const length = (shape[axis] ?? 1) * unit;
-  const count = product(shape.slice(0, axis));
-  return Array.from({ length: count }, (_, i) => ({
-    from: i * length,
-    at: placeOfRun(i) + (start[axis] ?? 0) * unit,
-    length,
+  const own = (part[axis] ?? [{ start: 0, length: 1 }]).map((r) => ({
+    start: r.start * unit,
+    length: r.length * unit,
   }));
-
-  function placeOfRun(i: number): number {
-    let [rest, place, step] = [i, 0, product(whole.slice(axis))];
-    for (let a = axis - 1; a >= 0; a--) {
-      const n = shape[a] ?? 1;
-      place += ((rest % n) + (start[a] ?? 0)) * step;
-      [rest, step] = [Math.floor(rest / n), step * (whole[a] ?? 1)];
-    }
-    return place;
-  }
+  const rows = part.slice(0, axis).reduce<readonly number[]>(
+    (before, ranges, a) => {
+      const places = ranges.flatMap(({ start, length }) => fromTo(start, start + length));
+      return before.flatMap((row) => places.map((place) => row * (whole[a] ?? 1) + place));
+    },
+    [0],
+  );
+  let from = 0;
+  return rows.flatMap((row) =>
+    own.map(({ start, length }) => {
+      from += length;
+      return { from: from - length, at: row * (whole[axis] ?? 1) * unit + start, length };
+    }),
+  );
 }

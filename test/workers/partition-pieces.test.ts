@@ -28,10 +28,11 @@ test("choices that are shared in pieces: their numbers, and rows of which a piec
   const wanted = interpret(values, held, { exact: true });
   const results = values.map((value, i) => ({ role: "output" as const, name: `${i}`, value }));
   for (const [workers, parts, pieces] of [
-    [2, 2, 2],
-    [2, 2, 3],
-    [4, 4, 2],
-    [4, 2, 2],
+    [2, 2, [1, 1]],
+    [2, 2, [1, 1, 1]],
+    [2, 2, [2, 1]],
+    [4, 4, [1, 1]],
+    [4, 2, [1, 1]],
   ] as const)
     for (const owners of [1, 2]) {
       const places = (store: string): Placement =>
@@ -43,7 +44,11 @@ test("choices that are shared in pieces: their numbers, and rows of which a piec
       const made = partition(builder, { name: "pieces", results }, { workers, leastSaved: -Infinity }, places);
       for (const own of interpretOnWorkers(made, held, places, workers))
         wanted.forEach((want, i) =>
-          requireEqual(`${workers} workers, ${parts} parts of ${pieces} pieces, ${owners} owners`, own[i], want),
+          requireEqual(
+            `${workers} workers, ${parts} parts of pieces ${pieces.join(":")}, ${owners} owners`,
+            own[i],
+            want,
+          ),
         );
     }
 });

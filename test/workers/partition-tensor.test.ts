@@ -17,8 +17,12 @@ const test = suite("partition-tensor");
 const model = (attention: string, feed = "SwiGlu(D, 8)", head = "Linear(D, V)"): Loaded =>
   load({
     name: "dense.moe",
-    text: `import { Embedding, Linear, Mlp, RmsNorm, SwiGlu } from "std/nn"
+    text: `import { Embedding, Linear, Mlp, RmsNorm, SwiGlu, silu } from "std/nn"
        import { Attention, LatentAttention } from "std/attention"
+       import { SelfAttention } from "std/models/gpt"
+       import { DeltaNet } from "std/delta"
+       import { Mamba } from "std/mamba"
+       import { ShortConvolution } from "std/convolution"
        import { KimiDeltaAttention } from "std/kda"
        import { Block } from "std/models/decoder"
        import { MoE, SharedMoE } from "std/moe"
@@ -44,6 +48,18 @@ const model = (attention: string, feed = "SwiGlu(D, 8)", head = "Linear(D, V)"):
          generate(tokens: i32[B, T], at: i32[B, T], temperature: f32[B]) -> i32[B] {
            return sample(head(newest(hidden(tokens, at), at)), temperature)
          }
+       }
+       layer Fused(D, H) {
+         both: Linear(D, 2 * H, biased: true)
+         down: Linear(H, D)
+         forward(x: float[...S, D]) -> float[...S, D] {
+           let y = both(x)
+           return down(silu(y[..., :H]) * y[..., H:])
+         }
+       }
+       layer Short(D) {
+         short: ShortConvolution(D)
+         forward(x: float[B, T, D], at: i32[B, T]) -> float[B, T, D] { return short(x, at) }
        }
        layer Layer(D, attention: (float[B, T, D], i32[B, T]) -> float[B, T, D], feed: float[...S, D] -> float[...S, D]) {
          norm1: RmsNorm(D)
@@ -90,6 +106,10 @@ const attentions: Readonly<Record<string, string>> = {
   "a window": "Attention(D, 2, Context: Context, window: 2)",
   sinks: "Attention(D, 2, Context: Context, sunk: true, sloped: true)",
   latents: "LatentAttention(D, 2, 4, 4, 4, 2, 4, Context)",
+  "queries, keys and values of one matrix": "SelfAttention(D, 2, Context)",
+  "keys and values that are not as wide": "DeltaNet(D, 2, 4, 3, 2, Chunk: 2)",
+  "a state of channels": "Mamba(D, 4, 3, 2, Chunk: 2)",
+  "a short convolution": "Short(D)",
 };
 const oneLayer = { L: 1, V: 12 };
 for (const [what, attention] of Object.entries(attentions))
@@ -148,6 +168,30 @@ test("two sums a layer forward and two backward, one for the embedding and one f
     "all_reduce 3 3": 2,
     "all_reduce 3 3 1": 1,
     "all_reduce 4": 4, // norms of heads learn from all of them
+  });
+});
+test("a matrix that slices cut is shared in their pieces, with its bias; and nothing more is told", () => {
+  const { stores, ...made } = graphsOf(model("SelfAttention(D, 2, Context)", "Fused(D, 8)"), training(3));
+  const pieces = Object.fromEntries(
+    stores.flatMap(({ name, role, shards }) =>
+      role === "parameter" && shards?.[0]?.pieces && name.startsWith("blocks.0") ? [[name.slice(9), shards]] : [],
+    ),
+  );
+  const [three, two] = [
+    [1, 1, 1],
+    [1, 1],
+  ].map((p) => ({ parts: 2, stride: 1, pieces: p }));
+  assert.equal(pieces, {
+    "attention.input.weight": [{ axis: 1, ...three }],
+    "attention.input.bias": [{ axis: 0, ...three }],
+    "feed.both.weight": [{ axis: 1, ...two }],
+    "feed.both.bias": [{ axis: 0, ...two }],
+  });
+  assert.equal(told("train", { stores, ...made }), {
+    "all_reduce 3 3 8": 1,
+    "all_reduce 9 8": 9,
+    "all_reduce 3 3": 2,
+    "all_reduce 3 3 1": 1,
   });
 });
 test("no worker makes more of a shared matrix's gradient than it has", () => {
@@ -286,13 +330,17 @@ test("a token is drawn after one message, its logits and their biases, whatever 
   for (const entry of ["generate:1", "least"])
     assert.equal(told(entry, made), { "all_reduce 1 1 64": 1, "all_gather 4096 1": 1 });
 });
-test("what a convolution joins, which keeps some rows of it, is gathered, and what makes it shared", () => {
-  const program = model("KimiDeltaAttention(D, 4, 128)");
-  const axes = sharedAxes(graphsOf(program, generating(1), { sizes: { D: 512, L: 1 } }).stores);
+test("what a convolution joins, and the rows of it that it keeps, are shared; a bottleneck of features is not", () => {
+  const program = model("KimiDeltaAttention(D, 4, 16)");
+  const { stores } = graphsOf(program, generating(1), { sizes: { D: 64, L: 1 } });
+  const axes = sharedAxes(stores);
+  const shared = ["query", "key", "value", "query_conv", "fade_down", "fade_up", "gate_up", "output"];
   assert.equal(
-    ["query", "key", "value"].map((name) => axes[`attention.${name}`]),
-    [1, 1, 1],
+    shared.map((name) => axes[`attention.${name}`]),
+    [1, 1, 1, 1, undefined, 1, 1, 0],
   );
+  const tail = stores.find((s) => s.name.endsWith("tail.tail"));
+  assert.equal(tail?.shards, [{ axis: 2, parts: 2, stride: 1, pieces: [1, 1, 1] }]);
 });
 test("what cannot be divided is whole on each; where that is everything, an error says so", () => {
   const heads = graphsOf(model("Attention(D, 3, 3, A: 4, Context: Context)"), training(3));

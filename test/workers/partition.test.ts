@@ -26,6 +26,7 @@ import { silentObserver } from "../../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { backends } from "../../compiler/targets.ts";
 import type { DType } from "../../compiler/types/dtype.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { count, dims, type } from "../../compiler/types/type.ts";
 import { filled, samples, storesOf } from "../graphs.ts";
 import { everyRow, interpretOnWorkers, requireEqual, squared, wholeOf } from "../on-workers.ts";
@@ -54,14 +55,20 @@ test("workers share a batch of no tokens", () => {
   assert.is(graphs.length, 2);
 });
 /** Into as many parts as there are workers, or as each group has. */
-const cuts: readonly { readonly workers: number; readonly parts?: readonly number[]; readonly pieces?: number }[] = [
+interface Cut {
+  readonly workers: number;
+  readonly parts?: readonly number[];
+  readonly pieces?: readonly number[];
+}
+const cuts: readonly Cut[] = [
   ...[2, 3, 5, 7, 23].map((workers) => ({ workers })),
   { workers: 4, parts: [2] },
   { workers: 4, parts: [4, 2] },
   { workers: 6, parts: [2, 3] },
-  { workers: 2, pieces: 2 },
-  { workers: 2, pieces: 3 },
-  { workers: 3, pieces: 2 },
+  { workers: 2, pieces: [1, 1] },
+  { workers: 2, pieces: [1, 1, 1] },
+  { workers: 2, pieces: [1, 2] },
+  { workers: 3, pieces: [1, 1] },
 ];
 test("every op, its arguments cut along any axis, in one piece or in several", () => {
   const cut = { whole: 0, pieces: 0 };
@@ -69,19 +76,19 @@ test("every op, its arguments cut along any axis, in one piece or in several", (
     const stores = storesOf(node.results);
     const wanted = interpret(node.results, stores, { exact: true });
     const graph: Graph = { name, results: node.results.map((value, i) => ({ role: "output", name: `${i}`, value })) };
-    for (const { workers, parts = [workers], pieces = 1 } of cuts)
+    for (const { workers, parts = [workers], pieces = [1] } of cuts)
       for (const axis of [0, 1, 2, 3]) {
         const places = (store: string): Placement => {
           const n = stores.get(store)?.shape[axis] ?? 0;
           const among = parts[[...stores.keys()].indexOf(store) % parts.length] ?? 1;
-          return n > 0 && n % (among * pieces) === 0 ? sharded(axis, evenSharding(among, pieces)) : replicated;
+          return n > 0 && n % (among * sum(pieces)) === 0 ? sharded(axis, evenSharding(among, pieces)) : replicated;
         };
         if (![...stores.keys()].some((s) => isSharded(places(s)))) continue;
-        cut[pieces === 1 ? "whole" : "pieces"]++;
+        cut[pieces.length === 1 ? "whole" : "pieces"]++;
         const each = interpretOnWorkers(partition(g, graph, { workers }, places), stores, places, workers);
         for (const own of each)
           wanted.forEach((x, i) =>
-            requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis} in ${pieces}`, own[i], x),
+            requireEqual(`${name} by ${workers} (${parts.join()}), axis ${axis} in ${pieces.join(":")}`, own[i], x),
           );
       }
   }

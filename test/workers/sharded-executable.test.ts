@@ -137,19 +137,17 @@ test("codes are those of the whole: each worker writes its experts, rows or colu
     for (const one of [...whole, ...apart]) assert.equal(one.readCodes?.(name), all, `axis ${axis}`);
   }
 });
-test("of a matrix in columns, whose rows two groups share too, each worker writes its part, and reads the whole", () => {
-  const shards = [
-    { axis: 1, parts: 2, stride: 1 },
-    { axis: 0, parts: 2, stride: 2 },
-  ];
-  const all = fromNumbers("f32", [2, 4, 1], [1, 2, 3, 4, 5, 6, 7, 8]);
+/** What each of four workers holds of a matrix once all have written `all`; each then reads the whole. */
+function heldByFour(shards: NonNullable<StoreInfo["shards"]>, all: Tensor, shape: readonly number[]): number[][] {
   const parts = new Map<number, Tensor>();
-  const joined = (): Buffer => Buffer.concat([0, 1, 2, 3].map((r) => bytesOfTensor(parts.get(r) as Tensor)));
-  const allGather = (own: Uint8Array): Uint8Array =>
-    new Uint8Array(own.length === 8 ? joined() : Buffer.concat([own, own, own, own]));
+  const held = (rank: number): Uint8Array => bytesOfTensor(parts.get(rank) as Tensor);
+  const gather = (rank: number, own: Uint8Array): Uint8Array => {
+    const isPart = parts.size === 4 && Buffer.compare(own, held(rank)) === 0;
+    return new Uint8Array(Buffer.concat([0, 1, 2, 3].map((r) => (isPart ? held(r) : own))));
+  };
   const of = (rank: number): Executable => {
     const inner = new FakeExecutable();
-    const stores = [{ ...(inner.stores[0] as StoreInfo), name: "w", shape: [1, 2, 1], shards }];
+    const stores = [{ ...(inner.stores[0] as StoreInfo), name: "w", shape, shards }];
     const own = {
       stores,
       read: () => parts.get(rank),
@@ -157,20 +155,41 @@ test("of a matrix in columns, whose rows two groups share too, each worker write
     };
     return shardedExecutable(
       Object.assign(Object.create(inner) as FakeExecutable, own),
-      new Workers({ rank, size: 4, allGather, abort: () => {}, finalize: () => {} }),
+      new Workers({ rank, size: 4, allGather: (b) => gather(rank, b), abort: () => {}, finalize: () => {} }),
     );
   };
   for (const rank of [0, 1, 2, 3]) of(rank).write("w", all);
-  assert.equal(
-    [0, 1, 2, 3].map((r) => [...numbers(parts.get(r) as Tensor)]),
-    [
-      [1, 2],
-      [3, 4],
-      [5, 6],
-      [7, 8],
-    ],
-  );
-  assert.equal([...numbers(of(3).read("w"))], [1, 2, 3, 4, 5, 6, 7, 8]);
+  assert.equal([...numbers(of(3).read("w"))], [...numbers(all)]);
+  return [0, 1, 2, 3].map((r) => [...numbers(parts.get(r) as Tensor)]);
+}
+test("of a matrix in columns, whose rows two groups share too, each worker writes its part, and reads the whole", () => {
+  const shards = [
+    { axis: 1, parts: 2, stride: 1 },
+    { axis: 0, parts: 2, stride: 2 },
+  ];
+  const all = fromNumbers("f32", [2, 4, 1], [1, 2, 3, 4, 5, 6, 7, 8]);
+  assert.equal(heldByFour(shards, all, [1, 2, 1]), [
+    [1, 2],
+    [3, 4],
+    [5, 6],
+    [7, 8],
+  ]);
+});
+test("of columns in pieces a worker has its part of each, and of that part its group's", () => {
+  const pieces = { axis: 1, parts: 2, stride: 1, pieces: [2, 1] };
+  const all = fromNumbers("f32", [2, 12], [...Array(24).keys()]);
+  assert.equal(heldByFour([pieces, { axis: 0, parts: 2, stride: 2 }], all, [1, 6]), [
+    [0, 1, 2, 3, 8, 9],
+    [4, 5, 6, 7, 10, 11],
+    [12, 13, 14, 15, 20, 21],
+    [16, 17, 18, 19, 22, 23],
+  ]);
+  assert.equal(heldByFour([pieces, { axis: 1, parts: 2, stride: 2 }], all, [2, 3]), [
+    [0, 1, 2, 12, 13, 14],
+    [4, 5, 6, 16, 17, 18],
+    [3, 8, 9, 15, 20, 21],
+    [7, 10, 11, 19, 22, 23],
+  ]);
 });
 test("of a model that is too large for one, a worker reads its own part", () => {
   const inner = new FakeExecutable();
