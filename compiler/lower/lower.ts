@@ -30,6 +30,7 @@ import { bytesOf } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 import { count, dims, dtypeOf } from "../types/type.ts";
 import { bytesMoved, fractionsRead } from "./bytes-moved.ts";
+import { Chain, type KernelPart } from "./chain.ts";
 import { collectiveLaunch } from "./collective.ts";
 import {
   type ConcatPiece,
@@ -93,14 +94,6 @@ export function lower(graph: Graph, options: LowerOptions): Sequence {
   return lowering.sequence();
 }
 
-/** What becomes a kernel, or a part of one. `nodes`: those that it computes. */
-interface KernelPart {
-  readonly region: Region;
-  readonly kind: string;
-  readonly write: (d: Draft) => void;
-  readonly nodes: readonly Node[];
-  readonly phase: Phase;
-}
 interface DraftedKernel {
   readonly d: Draft;
   readonly kernel: Kernel;
@@ -127,13 +120,7 @@ class Lowering implements LoweringContext {
   /** By the printed kernel: equal layers have equal kernels, which are emitted once. */
   readonly #emitted = new Map<string, Emitted>();
   readonly #launches: VirtualLaunch[] = [];
-  /** Parts that are waiting to become one kernel (CUDA, `Choices.chain`). */
-  readonly #chain: KernelPart[] = [];
-  /** The bytes of shared memory that the parts of `chain` take. */
-  #chainShared = 0;
-  /** What they read and write, and what they write. */
-  readonly #chainBuffers = new Set<VirtualBuffer>();
-  readonly #chainMade = new Set<VirtualBuffer>();
+  readonly #chain: Chain;
 
   constructor({ graph, panels }: Legalized, options: LowerOptions, inPlace: InPlacePieces) {
     this.#graph = graph;
@@ -152,6 +139,7 @@ class Lowering implements LoweringContext {
         for (const v of [...args, ...args.map(reshapeBase), ...results]) this.#unpadded.add(v);
     this.#phases = phasesOf(graph, options.stores ?? []);
     this.#late = this.choices.movesOnly ? lateNodes(graph, this.#phases) : new Set();
+    this.#chain = new Chain(this.choices.chain);
   }
   bufferOf(v: Value): VirtualBuffer | null {
     if (v.node.op.name !== "param") return this.#buffers.get(v) ?? null;
@@ -232,39 +220,17 @@ class Lowering implements LoweringContext {
   }
   #lowerLaunch(region: Region, kind: string, write: (d: Draft) => void, given?: readonly Node[]): void {
     const nodes = given ?? this.#computedNodes(region);
-    const part: KernelPart = {
-      region,
-      kind,
-      write,
-      nodes,
-      phase: this.#phases.get(item(region.outputs, 0).node) ?? "forward",
-    };
+    const phase = this.#phases.get(item(region.outputs, 0).node) ?? "forward";
+    const part: KernelPart = { region, kind, write, nodes, phase, isLate: nodes.some((n) => this.#late.has(n)) };
     const own = this.#draftKernel([part]);
     if (this.#isChainable(part, own)) return this.#addToChain(part, own);
-    if (this.#readsChain(own)) this.endChain();
+    if (this.#chain.isReadBy(own.d.bindings)) this.endChain();
     this.#addLaunch([part], own);
   }
   #addToChain(part: KernelPart, own: DraftedKernel): void {
-    const { parts = 0, buffers = 0, shared: room = 0 } = this.choices.chain ?? {};
     const shared = this.#emittedOf(own).launch?.shared ?? 0;
-    const used = own.d.bindings.map((g) => g.buffer);
-    const isFull =
-      this.#chain.length === parts ||
-      this.#chainShared + shared > room ||
-      new Set([...this.#chainBuffers, ...used]).size > buffers;
-    const isAlike = (p: KernelPart): boolean => p.phase === part.phase && this.#isLate(p) === this.#isLate(part);
-    if (isFull || !this.#chain.every(isAlike)) this.endChain();
-    this.#chain.push(part);
-    this.#chainShared += shared;
-    for (const buffer of used) this.#chainBuffers.add(buffer);
-    for (const { buffer, access } of own.d.bindings) if (access !== "read") this.#chainMade.add(buffer);
-  }
-  #isLate({ nodes }: KernelPart): boolean {
-    return nodes.some((node) => this.#late.has(node));
-  }
-  /** Whether a kernel reads what waiting parts make. Any other goes before them, so that more parts can join. */
-  #readsChain({ d }: DraftedKernel): boolean {
-    return d.bindings.some(({ buffer, base }) => this.#chainMade.has(buffer) || (base && this.#chainMade.has(base)));
+    if (!this.#chain.takes(part, own.d.bindings, shared)) this.endChain();
+    this.#chain.add(part, own.d.bindings, shared);
   }
   /** Whether a kernel has a single task of elementwise work and reductions, so that it can be a part of a chain. */
   #isChainable({ nodes }: KernelPart, drafted: DraftedKernel): boolean {
@@ -273,10 +239,7 @@ class Lowering implements LoweringContext {
   }
   /** Writes the kernel of the waiting parts. */
   endChain(): void {
-    const parts = this.#chain.splice(0);
-    this.#chainShared = 0;
-    this.#chainBuffers.clear();
-    this.#chainMade.clear();
+    const parts = this.#chain.end();
     if (parts.length > 0) this.#addLaunch(parts, this.#draftKernel(parts));
   }
   #addLaunch(parts: readonly KernelPart[], drafted: DraftedKernel): void {
