@@ -85,3 +85,19 @@ export const assignedStores = (graphs: readonly Graph[]): Set<string> =>
   new Set(graphs.flatMap(({ results }) => results.flatMap((r) => (r.role === "store" ? [r.name] : []))));
 /** All nodes of a graph, in topological order. */
 export const nodesOf = memoize((graph: Graph): readonly Node[] => topological(valuesOf(graph)));
+/** The nodes that outputs, losses and metrics need: all but those that only gradients and new store contents need. */
+export function forwardNodes(graph: Graph): Set<Node> {
+  const reported = graph.results.filter((r) => r.role !== "store" && r.role !== "gradient");
+  return ancestors(reported.map((r) => r.value));
+}
+/** The nodes that the values are computed from, without what `after` merely waits for. */
+function ancestors(values: readonly Value[]): Set<Node> {
+  const found = new Set<Node>();
+  const waiting = values.map((v) => v.node);
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    if (found.has(node)) continue;
+    found.add(node);
+    for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) waiting.push(a.node);
+  }
+  return found;
+}

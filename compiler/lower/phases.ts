@@ -1,8 +1,7 @@
 // Which phase of a training step the nodes of a graph belong to, and which of them come after sums of gradients.
 import type { Graph, Node, Store } from "../graph/node.ts";
-import { nodesOf, storeOf } from "../graph/walk.ts";
+import { forwardNodes, nodesOf, storeOf } from "../graph/walk.ts";
 import type { Phase } from "../plan/plan.ts";
-import { forwardNodes } from "../regions/fuse.ts";
 
 /**
  * The phase of each node. forward: what reported results need. update: what needs the optimizer's state. backward: all else; forward instead if

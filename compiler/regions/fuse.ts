@@ -2,7 +2,7 @@
 // everything else that it needs is computed where it is read. Nodes are visited from the results to the leaves; which kernels read a value, and at
 // which index, decides.
 import type { Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
+import { forwardNodes, nodesOf, readersOf, valuesOf } from "../graph/walk.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import { topologicalOrder } from "../topological-order.ts";
 import { bytesOf } from "../types/dtype.ts";
@@ -38,22 +38,6 @@ export function fuse(graph: Graph, options: FuseOptions): Region[] {
   const fusion = new Fusion(nodes, graph, options);
   for (const node of nodes.toReversed()) fusion.visit(node);
   return merge(fusion.candidates(nodes), new Set(valuesOf(graph)), options);
-}
-/** The nodes that outputs, losses and metrics need: all but those that only gradients and new store contents need. */
-export function forwardNodes(graph: Graph): Set<Node> {
-  const reported = graph.results.filter((r) => r.role !== "store" && r.role !== "gradient");
-  return ancestors(reported.map((r) => r.value));
-}
-/** The nodes that the values are computed from, without what `after` merely waits for. */
-function ancestors(values: readonly Value[]): Set<Node> {
-  const found = new Set<Node>();
-  const waiting = values.map((v) => v.node);
-  for (let node = waiting.pop(); node; node = waiting.pop()) {
-    if (found.has(node)) continue;
-    found.add(node);
-    for (const a of node.op.name === "after" ? node.args.slice(0, 1) : node.args) waiting.push(a.node);
-  }
-  return found;
 }
 /** In operations per element: the cost of loading one from memory, and what a buffer must save to be worth it. */
 const loadCost = 4;

@@ -7,27 +7,19 @@
 // an operand. What has no such columns becomes int8.
 import { copies, spellings, stackedName } from "../copies.ts";
 import type { GraphBuilder } from "../graph/builder.ts";
-import {
-  dtypeOfScales,
-  fp4Group,
-  fp4PerByte,
-  fp4Sizes,
-  largestCode,
-  shapeOfCodes,
-  shapeOfScales,
-} from "../graph/codes.ts";
-import type { Elaborated, Graph, Node, Quantised, Result, Store, Value } from "../graph/node.ts";
+import { dtypeOfScales, fp4Group, shapeOfCodes, shapeOfScales } from "../graph/codes.ts";
+import type { Elaborated, Graph, Node, Quantised, Store, Value } from "../graph/node.ts";
 import { unstackedStore } from "../graph/node.ts";
-import { assignedStores, nodesOf, readersOf, rebuildGraph, storeOf, valuesOf } from "../graph/walk.ts";
+import { assignedStores, rebuildGraph, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number } from "../ops/common.ts";
-import { isRightOperand, type OperandPair, pairsOf } from "../ops/pairs.ts";
-import { forwardNodes } from "../regions/fuse.ts";
+import { type OperandPair, pairsOf } from "../ops/pairs.ts";
 import { type DType, isFloat, type Weights } from "../types/dtype.ts";
-import { fromTo } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
+import { assignments } from "./initial-codes.ts";
+import { axesOfColumn, isAmong, isProduct, type Use, usesIn, viewBy, viewOf, wholeOf } from "./parameter-uses.ts";
 
 type How = Pick<Quantised, "code" | "axes">;
 /** What files hold as codes, by the names of their tensors. Axes are counted from the end: -1 is the last. */
@@ -111,131 +103,6 @@ function fitsFp4(shape: readonly number[], axes: readonly number[]): boolean {
   const rows = item(shape, depth);
   return axes.length === 1 && axes[0] === depth && rows > 0 && rows % fp4Group === 0;
 }
-/** How a product (or look-up) reads a parameter: along which of its axes its depth moves (that of a row), and along which its columns. */
-interface Use {
-  readonly depth: readonly number[];
-  readonly columns: readonly number[];
-  readonly isForward: boolean;
-}
-/** The axes that a column has for all these uses; none: there are no such axes; null: there is no use. */
-function axesOfColumn(uses: readonly (Use | null)[]): readonly number[] | null {
-  const [first] = uses; // of the forward, which comes first
-  if (first === undefined) return null;
-  if (first === null) return [];
-  const axes = first.depth;
-  const isScaledAfter = (u: Use): boolean => String(u.depth) === String(axes);
-  const isScaledBefore = (u: Use): boolean =>
-    !u.isForward && isAmong(u.columns, axes) && !u.depth.some((a) => axes.includes(a));
-  return uses.every((u) => u !== null && (isScaledAfter(u) || isScaledBefore(u))) ? axes : [];
-}
-/** How a graph reads each store; null: in another way. */
-function* usesIn(graph: Graph): Generator<[store: string, use: Use | null]> {
-  const nodes = nodesOf(graph);
-  const forward = forwardNodes(graph);
-  const readers = readersOf(nodes);
-  const results = new Set(valuesOf(graph));
-  const routers = routersOf(nodes);
-  function* usesOf(view: View): Generator<Use | null> {
-    if (results.has(view.value)) yield null;
-    for (const by of readers.get(view.value) ?? []) {
-      const through = viewBy(by, view);
-      const use = routers.has(by) ? null : useBy(by, view);
-      if (through) yield* usesOf(through);
-      else yield use && { ...use, isForward: forward.has(by) };
-    }
-  }
-  for (const node of nodes) {
-    const store = storeOf(node);
-    for (const use of store === null ? [] : usesOf(wholeOf(item(node.results, 0)))) yield [store ?? "", use];
-  }
-}
-/** The products by whose columns experts are chosen: rounded, they would choose others. */
-function routersOf(nodes: readonly Node[]): ReadonlySet<Node> {
-  const seen = new Set<Node>();
-  const visit = (node: Node): void => {
-    if (seen.has(node)) return;
-    seen.add(node);
-    if (!isProduct(node)) for (const a of node.args) visit(a.node);
-  };
-  for (const { op, args } of nodes) if (op.name === "route") visit(item(args, 0).node);
-  return new Set([...seen].filter(isProduct));
-}
-/** With weights of each group too, as the gates of mixtures in experts have. */
-const isProduct = ({ op }: Node): boolean => op.name === "dot" || op.name === "ragged_dot";
-
-/** A view of a parameter: for each of its axes, the axes of the parameter along which it moves. */
-interface View {
-  readonly value: Value;
-  readonly along: readonly (readonly number[])[];
-}
-const wholeOf = (value: Value): View => ({ value, along: dims(value.type).map((_, i) => [i]) });
-/** What a node makes of a view, if it only views it or widens its numbers; else null. */
-function viewBy(node: Node, { value, along }: View): View | null {
-  const made = item(node.results, 0);
-  const moved = (to: readonly (readonly number[])[]): View => ({ value: made, along: to });
-  switch (node.op.name) {
-    case "cast":
-      return isFloat(dtypeOf(made.type)) ? moved(along) : null;
-    case "detach":
-    case "slice":
-      return moved(along);
-    case "transpose":
-      return moved((node.attrs as OpAttrs["transpose"]).perm.map((a) => item(along, a)));
-    case "broadcast": {
-      const { axes } = node.attrs as OpAttrs["broadcast"];
-      return moved(dims(made.type).map((_, i) => along[axes.indexOf(i)] ?? []));
-    }
-    case "reshape":
-      return moved(reshaped(along, dims(value.type), dims(made.type)));
-    default:
-      return null;
-  }
-}
-/** A view of a parameter through all that views it. */
-function viewOf(value: Value): View {
-  const [below] = value.node.args;
-  return (below && viewBy(value.node, viewOf(below))) ?? wholeOf(value);
-}
-/** Along which axes the axes of a reshape move: those that axes are joined to, or cut from, move along all of these. */
-function reshaped(
-  along: View["along"],
-  from: readonly number[],
-  to: readonly number[],
-): readonly (readonly number[])[] {
-  if (to.includes(0)) return to.map(() => []); // no element moves
-  const made: (readonly number[])[] = [];
-  let i = 0;
-  for (let j = 0; j < to.length; ) {
-    const [first, start] = [i, j];
-    let [m, n] = [from[i++] ?? 1, item(to, j++)];
-    while (m !== n) {
-      if (m < n) m *= item(from, i++);
-      else n *= item(to, j++);
-    }
-    const moving = fromTo(first, Math.min(i, from.length)).filter((a) => from[a] !== 1);
-    const group = [...new Set(moving.flatMap((a) => item(along, a)))];
-    made.push(...fromTo(start, j).map((a) => (item(to, a) === 1 ? [] : group)));
-  }
-  return made;
-}
-/** How `node` reads a view of a parameter, if it may be codes and scales; else null. */
-function useBy(node: Node, { value, along }: View): Omit<Use, "isForward"> | null {
-  const rank = along.length;
-  const args = [...node.args.keys()].filter((i) => node.args[i] === value);
-  const columns = along.at(-1) ?? [];
-  const read = (depth: readonly number[] | null): Omit<Use, "isForward"> | null => depth && { depth, columns };
-  if (isProduct(node) && args.every((i) => isRightOperand(node, i))) return read(onlyAlong(along, rank - 2));
-  const isTable = node.op.name === "gather" && args.join() === "0";
-  return isTable && (node.attrs as OpAttrs["gather"]).axis < rank - 1 ? read(onlyAlong(along, rank - 1)) : null;
-}
-/** The axes of the parameter along which this one moves, if there are some, in a row, and no other axis moves along them; else null. */
-function onlyAlong(along: View["along"], axis: number): readonly number[] | null {
-  const own = item(along, axis).toSorted((x, y) => x - y);
-  const isApart = along.every((a, i) => i === axis || !a.some((x) => own.includes(x)));
-  const inRow = own.every((a, i) => a === item(own, 0) + i);
-  return own.length > 0 && isApart && inRow ? own : null;
-}
-
 /** Rewrites graphs that read such parameters. */
 class QuantisedReads {
   readonly #g: GraphBuilder;
@@ -338,9 +205,6 @@ class QuantisedReads {
   }
 }
 const int8Of = (by: Quantised | undefined): Quantised | null => (by?.code === "int8" ? by : null);
-/** Whether an axis moves along these axes alone, and along some. */
-const isAmong = (along: readonly number[], axes: readonly number[]): boolean =>
-  along.length > 0 && along.every((a) => axes.includes(a));
 /** What products of this dtype are summed in. */
 const widened = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
 /** The product that `node` is, of other operands. */
@@ -375,46 +239,4 @@ function groupsOfPlaces(g: GraphBuilder, offsets: Value, places: number): Value 
   const ends = b.broadcast(g, b.slice(g, offsets, 0, 1, edges - 1), [places, edges - 1], [1]);
   const at = b.broadcast(g, b.iota(g, places), [places, edges - 1], [0]);
   return b.sum(g, b.cast(g, b.le(g, ends, at), "i32"), [1]);
-}
-
-/** What `init` assigns in place of a parameter: its codes and scales (`runtime/codes.ts`). A column of zeros has scale 0. */
-function assignments(g: GraphBuilder, result: Result, by: Quantised | undefined): Result[] {
-  if (!by || result.role !== "store") return [result];
-  const x = b.cast(g, result.value, "f32");
-  if (by.code === "fp4") return fp4Assignments(g, { ...result, value: x }, by);
-  const scales = b.cast(g, b.cast(g, b.div(g, b.max(g, b.abs(g, x), by.axes, true), largestCode), "bf16"), "f32");
-  const each = b.broadcastTo(g, scales, dims(x.type));
-  const codes = b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each));
-  return [
-    { ...result, value: b.cast(g, codes, "i8") },
-    { role: "store", name: by.scales, value: scales },
-  ];
-}
-/** The same of 4 bits. The largest of a group becomes the largest code. */
-function fp4Assignments(g: GraphBuilder, result: Result, by: Quantised): Result[] {
-  const shape = dims(result.value.type);
-  const depth = shape.length - 2;
-  const groups = shape.toSpliced(depth, 1, item(shape, depth) / fp4Group, fp4Group);
-  const x = b.reshape(g, result.value, groups);
-  const scales = b.cast(g, b.div(g, b.max(g, b.abs(g, x), [depth + 1], true), item(fp4Sizes, 7)), dtypeOfScales.fp4);
-  const each = b.broadcastTo(g, b.cast(g, scales, "f32"), groups);
-  const codes = fp4Codes(g, b.where(g, b.eq(g, each, 0), 0, b.div(g, x, each)));
-  const pairs = b.reshape(g, codes, shape.toSpliced(depth, 1, item(shape, depth) / fp4PerByte, fp4PerByte));
-  const [low, high] = [0, 1].map((i) => b.slice(g, pairs, depth + 1, i, 1)) as [Value, Value];
-  const signed = b.where(g, b.ge(g, high, 8), b.sub(g, high, 16), high); // the highest bit is that of a byte's sign
-  const bytes = b.reshape(g, b.add(g, low, b.mul(g, signed, 16)), shapeOfCodes(shape, by));
-  return [
-    { ...result, value: b.cast(g, bytes, "i8") },
-    { role: "store", name: by.scales, value: b.reshape(g, scales, shapeOfScales(shape, by)) },
-  ];
-}
-/** The codes of numbers, i32 from 0 to 15: the nearest, of two the even one. Beyond the largest there is none. */
-function fp4Codes(g: GraphBuilder, x: Value): Value {
-  const size = b.abs(g, x);
-  const steps = fp4Sizes.slice(1).map((high, i) => {
-    const middle = (item(fp4Sizes, i) + high) / 2;
-    return b.cast(g, i % 2 === 0 ? b.gt(g, size, middle) : b.ge(g, size, middle), "i32");
-  });
-  const sign = b.mul(g, b.cast(g, b.lt(g, x, 0), "i32"), 8);
-  return b.add(g, sign, b.addAll(g, steps));
 }

@@ -1,10 +1,9 @@
 // The logits of a router are large compared with what else the backward keeps, but cheap to compute: rows that are kept anyway times a narrow
 // weight. The backward computes them again, with everything elementwise or row by row that follows from them.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, rebuildGraph, storeOf } from "../graph/walk.ts";
+import { forwardNodes, nodesOf, rebuildGraph, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import * as b from "../ops/build.ts";
-import { forwardNodes } from "../regions/fuse.ts";
 import { isAnchor, isFree } from "../regions/region.ts";
 import { count } from "../types/type.ts";
 
