@@ -9,13 +9,7 @@ import {
 } from "./check/entry/elaborate.ts";
 import type { Loaded } from "./check/modules.ts";
 import { Problem } from "./diagnostic.ts";
-import {
-  recomputeFlagText,
-  shardOptimizerFlagText,
-  shardParametersFlagText,
-  tensorParallelFlagText,
-  weightsFlagText,
-} from "./flag-text.ts";
+import { recomputeFlagText, shardOptimizerFlagText, shardParametersFlagText, weightsFlagText } from "./flag-text.ts";
 import { accumulate, type StoreGradient, updateGraph } from "./gradients/accumulate.ts";
 import {
   parameterGradients,
@@ -27,7 +21,6 @@ import {
 import {
   type Elaborated,
   type Graph,
-  type Placement,
   type Result,
   runtimeInputs,
   type Store,
@@ -41,13 +34,18 @@ import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
-import { isSharded, replicated, type Sharded } from "./ops/sharding.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
-import { batchesOf, dividedParameters, type PlacedBy, placementsOf, shardOf } from "./partition/store-placement.ts";
-import { tensorAxes } from "./partition/tensor-axes.ts";
+import { dividedParameters } from "./partition/store-placement.ts";
 import { wholeWhereRead } from "./partition/whole-parameters.ts";
+import {
+  alone,
+  ofOneWorker,
+  placementsAlong,
+  type WorkerSharing,
+  workerSharingOf,
+} from "./partition/worker-sharing.ts";
 import { type Form, type Observer, type Pass, runPass, runPasses, timed } from "./pass.ts";
 import { planMemory } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -138,7 +136,7 @@ export function toGraphs(
   if (request.recompute) requireLayers(elaborated.entries);
   requireNoGradients(request);
   const added: AddedStores = { stores: [], initResults: [] };
-  const workerSharing = workerSharingOf(request, elaborated, added);
+  const workerSharing = workerSharingOf(request, elaborated, added.stores);
   onStores?.(ofOneWorker(elaborated.stores(), workerSharing), elaborated.stores());
   const withGradients = new Set(request.entries.filter((e) => e.gradients).map((e) => e.name));
   const idle: string[] = [];
@@ -257,34 +255,6 @@ export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): 
     untranspose(g, graph, limits.untranspose),
   ),
 ];
-/** How the program is shared among workers. `stores` gives the stores known so far, with the shapes that they have for one worker alone. */
-interface WorkerSharing extends PlacedBy {
-  readonly stores: () => readonly Store[];
-}
-function workerSharingOf(request: BuildRequest, elaborated: Elaboration, added: AddedStores): WorkerSharing {
-  const { workers = 1, tensorParallel, expertParallel, room, shardOptimizer, shardParameters } = request;
-  const sharing = { workers, tensorParallel, expertParallel, room, shardOptimizer, shardParameters };
-  const stores = (): readonly Store[] => [...elaborated.stores(), ...added.stores];
-  const placedBy = { ...sharing, batches: batchesOf(stores()), tensorAxes: tensorAxesOf(elaborated, sharing) };
-  requireSharedMatrix(stores(), placedBy);
-  return { ...placedBy, stores };
-}
-function tensorAxesOf(elaborated: Elaboration, sharing: Sharing): ReadonlyMap<string, Sharded> {
-  const axis = tensorAxis(sharing);
-  const graphs = elaborated.entries.map(({ graph }) => graph);
-  return axis.count > 1 ? tensorAxes(graphs, elaborated.stores(), axis) : new Map<string, Sharded>();
-}
-function requireSharedMatrix(stores: readonly Store[], by: PlacedBy): void {
-  const { count } = tensorAxis(by);
-  if (count === 1 || stores.some((s) => isSharded(placementsOf(s, by).tensor))) return;
-  throw new Problem(
-    `${count} workers can share no matrix: ${count} divides no heads, hidden units, vocabulary or number of experts`,
-    `leave ${tensorParallelFlagText} out, or give a number that divides them`,
-  );
-}
-const ofOneWorker = (stores: readonly Store[], sharing: WorkerSharing): readonly Store[] =>
-  sharing.workers > 1 ? stores.map((s) => shardOf(s, sharing)) : stores;
-const alone: WorkerSharing = { workers: 1, stores: () => [], batches: new Set(), tensorAxes: new Map() };
 export const afterGradients = (
   g: G,
   observer: Observer,
@@ -311,14 +281,10 @@ export const afterGradients = (
   ),
   graphPass("pairs", "a sum of products is one contraction", (graph) => pairProducts(g, graph)),
 ];
-const placements = (sharing: WorkerSharing, along: "tensor" | "data"): ((store: string) => Placement) => {
-  const known = new Map(sharing.stores().map((s) => [s.name, placementsOf(s, sharing)[along]]));
-  return (name) => known.get(name) ?? replicated;
-};
 function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
   const doc = "what one worker has of matrices that several share, with collectives";
   return graphPass("tensor", doc, (graph) =>
-    partition(g, graph, { workers: sharing.workers, axis: tensorAxis(sharing) }, placements(sharing, "tensor")),
+    partition(g, graph, { workers: sharing.workers, axis: tensorAxis(sharing) }, placementsAlong(sharing, "tensor")),
   );
 }
 function gathering(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
@@ -328,7 +294,7 @@ function gathering(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
 function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";
   return graphPass("partition", doc, (graph) =>
-    partition(g, graph, { ...sharing, leastSaved }, placements(sharing, "data")),
+    partition(g, graph, { ...sharing, leastSaved }, placementsAlong(sharing, "data")),
   );
 }
 const watched = ({ onRewrite }: Observer): RewriteObserver =>
