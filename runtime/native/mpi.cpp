@@ -84,10 +84,6 @@ class LoadedMpi : public Mpi {
     post("MPI_Isend", isend_, sent);
     complete(requests);
   }
-  void barrier() override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    check("MPI_Barrier", library_.function<int (*)(Handle)>("MPI_Barrier")(world_));
-  }
   void abort(int code) override { library_.function<int (*)(Handle, int)>("MPI_Abort")(world_, code); }
   void finalize() override {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -40,7 +40,6 @@ class Mpi {
   void allGather(const char* own, char* all, size_t bytes);
   /// Sends and receives at most one message to and from each other worker; returns when all have arrived.
   virtual void sendReceive(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
-  virtual void barrier() = 0;
   virtual void abort(int code) = 0;
   virtual void finalize() = 0;
 
