@@ -124,6 +124,13 @@ test("training and generating by groups that share the batch, and the optimizer'
   for (const entries of [training(2), generating(3)])
     compare({ program, request: { sizes: oneLayer, entries }, ...sharing });
 });
+test("groups that share the batch divide parts of matrices once more, those in pieces along the same axis too", () => {
+  const sharing = { workers: 4, tensorParallel: 2, shardParameters: true };
+  const program = model("SelfAttention(D, 2, Context)", "Fused(D, 8)");
+  compare({ program, request: { sizes: oneLayer, entries: training(2) }, ...sharing });
+  const odd = model("Attention(D, 3, A: 4, Context: Context)", "Fused(D, 8)"); // two groups cannot divide 9 rows
+  compare({ program: odd, request: { sizes: { ...oneLayer, D: 9 }, entries: training(2) }, ...sharing });
+});
 const alone = "MoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, 6))";
 const beside = "SharedMoE(D, 2, 4, TopKGate(D, 4, 2), SwiGlu(D, 6), SwiGlu(D, 4))";
 const three = "MoE(D, 2, 3, TopKGate(D, 3, 2), SwiGlu(D, 6))";
