@@ -16,13 +16,15 @@ export function readUnsized(path: string, file: number, most = mostBytes): Buffe
     if (got === 0) return Buffer.concat(pieces);
     pieces.push(chunk.slice(0, got));
     bytes += got;
-    if (bytes > most)
-      throw new Problem(
-        `${path} has no end within ${showBytes(most)}`,
-        "name a file, or what ends: the part that is wanted, written to a file, has no such limit",
-      );
+    if (bytes > most) throw noEnd(path, most);
   }
 }
+/** The error where more than `most` bytes come. */
+export const noEnd = (path: string, most: number): Problem =>
+  new Problem(
+    `${path} has no end within ${showBytes(most)}`,
+    "name a file, or what ends: the part that is wanted, written to a file, has no such limit",
+  );
 /** A file's text; what is no UTF-8 becomes U+FFFD. */
 export const readText = (path: string): string =>
   withFileErrors(path, "read", () => {

@@ -1,4 +1,3 @@
-import { text } from "node:stream/consumers";
 import { Command } from "commander";
 import { type Diagnostic, Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
@@ -6,6 +5,7 @@ import { ProgramError } from "../../compiler/program-error.ts";
 import { checkFile, checkText } from "../../runtime/check.ts";
 import { examples, json as jsonOption } from "../flags.ts";
 import { print, renderDiagnostics, reportError } from "../output.ts";
+import { readStdin } from "../stdin.ts";
 
 export const checkCommand = (): Command =>
   new Command("check")
@@ -21,7 +21,7 @@ export const checkCommand = (): Command =>
 /** The errors of a file; what keeps it from being read is returned, so that the other files are still checked. */
 async function checked(file: string): Promise<readonly Diagnostic[] | Problem> {
   try {
-    return file === "-" ? checkText("stdin", await text(process.stdin)) : checkFile(file);
+    return file === "-" ? checkText("stdin", new TextDecoder().decode(await readStdin())) : checkFile(file);
   } catch (error) {
     if (error instanceof Problem) return error;
     throw error;

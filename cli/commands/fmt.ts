@@ -1,6 +1,5 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { buffer } from "node:stream/consumers";
 import { Command } from "commander";
 import { Bug, Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
@@ -10,6 +9,7 @@ import { format } from "../../compiler/syntax/format.ts";
 import { readBytes, writeUserFile } from "../../runtime/storage/files.ts";
 import { examples, json as jsonOption } from "../flags.ts";
 import { note, print, printJson, reportError } from "../output.ts";
+import { readStdin } from "../stdin.ts";
 
 export const fmtCommand = (): Command =>
   new Command("fmt")
@@ -27,7 +27,7 @@ interface Options {
 async function fmt(paths: readonly string[], options: Options, command: Command): Promise<void> {
   if (!paths.includes("-")) return formatFiles(paths, options);
   if (paths.length > 1) command.error("error: `-`, which formats stdin to stdout, is given alone", { exitCode: 2 });
-  const before = decode("stdin", await buffer(process.stdin));
+  const before = decode("stdin", await readStdin());
   const text = format("stdin", before);
   const changed = text !== before;
   if (options.json) printJson({ file: "-", changed, text });

@@ -50,7 +50,7 @@ export class ScheduleCache {
     const text = readOwn<string | null>(this.path, remedy, {
       read: (file) => fs.readFileSync(file, "utf8"),
       unopened: (error) => {
-        if (hasErrorCode(error, "ENOENT")) return null;
+        if (hasErrorCode(error, "ENOENT") || hasErrorCode(error, "ENOTDIR")) return null;
         throw new Problem(`${this.path} cannot be read: ${String(error)}`, remedy);
       },
     });

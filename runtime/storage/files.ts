@@ -135,12 +135,19 @@ export const writeFlushed = (path: string, chunks: Iterable<Uint8Array>, mode?: 
 /** Writes a file in place. After a power cut it may be empty or damaged. */
 export const writeUnflushed = (path: string, chunks: Iterable<Uint8Array>, mode?: number): void =>
   writeTo(path, chunks, () => {}, mode);
-function writeTo(path: string, chunks: Iterable<Uint8Array>, flush: (file: number) => void, mode?: number): void {
+/** `at`: where it is written, if that is only on the way to `path`, which errors name. */
+function writeTo(
+  path: string,
+  chunks: Iterable<Uint8Array>,
+  flush: (file: number) => void,
+  mode?: number,
+  at = path,
+): void {
   const write = (file: number): void => {
     for (const chunk of chunks) writeAll(file, chunk);
     flush(file);
   };
-  withFileErrors(path, "write", () => withOpen(path, "w", write, mode));
+  withFileErrors(path, "write", () => withOpen(at, "w", write, mode));
 }
 function writeAll(file: number, chunk: Uint8Array): void {
   for (const piece of splitBytes(chunk))
@@ -158,7 +165,7 @@ export function writeAtomic(path: string, content: Content, mode?: number): void
   const temporary = `${path}.${process.pid}.tmp`;
   makeFolder(dirname(path));
   try {
-    writeFlushed(temporary, chunksOf(content), mode);
+    writeTo(path, chunksOf(content), fsyncSync, mode, temporary);
     withFileErrors(path, "write", () => {
       if (mode !== undefined) chmodSync(temporary, mode); // what the umask took
       renameSync(temporary, path);

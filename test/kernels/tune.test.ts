@@ -191,6 +191,11 @@ test("products of bf16 are measured and kept by themselves; in f64 nothing is", 
   await rejects(tune({ ...layer, precision: "f64", cache }), (error: unknown) => error instanceof Problem);
 });
 
+test("where a file stands in the cache's place nothing was measured", async () => {
+  const file = join(temporaryFolder(), "file");
+  writeFileSync(file, "");
+  assert.is(new ScheduleCache(await toolchain(), 2, file).read().size, 0);
+});
 const using = (MOEC_ISA: string) => toolchain({ ...process.env, MOEC_ISA });
 test("what was measured is for its instruction set, threads, compiler and device headers", async () => {
   const root = temporaryFolder();

@@ -14,8 +14,10 @@ import fs, {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { readStdin } from "../../cli/stdin.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readText, readUnsized } from "../../compiler/read-file.ts";
 import { linkFile } from "../../runtime/storage/checkpoint-folder.ts";
@@ -35,7 +37,7 @@ import { RunLog } from "../../runtime/storage/run-folder.ts";
 import { readSafetensors, writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { readDataset } from "../../runtime/training/data.ts";
-import { problem } from "../assert-problem.ts";
+import { problem, rejectedProblem } from "../assert-problem.ts";
 import { full as runsFull } from "../full.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -72,6 +74,12 @@ test("what has no end is refused, and of a pipe no byte is lost", () => {
   spawn("cp", [file, pipe]);
   assert.equal(readBytes(pipe), large);
   assert.is(readText("/dev/null"), "");
+});
+test("of stdin no byte is lost, and what has no end is refused", async () => {
+  const [given, endless] = ["ab", "cd"].map((text) => Buffer.from(text)) as [Buffer, Buffer];
+  assert.equal(await readStdin(Readable.from([given, endless]), 4), Buffer.from("abcd"));
+  const { message } = await rejectedProblem(() => readStdin(Readable.from([given, endless]), 3));
+  assert.match(message, "stdin has no end within 3 B");
 });
 if (process.platform === "linux")
   test("a file is read whose size the system does not know", () =>
@@ -139,6 +147,9 @@ test("a file is on the disk before it is renamed, and then its folder; of one th
   assert.equal(done, ["file", "rename", "folder"]);
   await withPatchedFs({ renameSync: full }, () => {
     assert.match(problem(() => writeAtomic(path, "after")).message, "the disk is full");
+  });
+  await withPatchedFs({ writeSync: full }, () => {
+    assert.match(problem(() => writeAtomic(path, "after")).message, `cannot write ${path}: the disk is full`);
   });
   assert.equal(readdirSync(own), ["results.json"]);
   assert.is(readFileSync(path, "utf8"), "before");
