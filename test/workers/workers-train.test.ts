@@ -44,13 +44,13 @@ function mixture(name: string, attention: string): string {
   writeFileSync(
     path,
     `import { Embedding, RmsNorm, SwiGlu } from "std/nn"
-import { Attention } from "std/attention"
+import { SelfAttention } from "std/models/gpt"
 import { MoE } from "std/moe"
 import { TopKGate } from "std/gates"
 import { cross_entropy } from "std/loss"
 import { AdamW } from "std/optim"
 layer Block(D, H, E, K) {
-  ${attention === "" ? "" : "attention: Attention(D, 2)"}
+  ${attention === "" ? "" : "attention: SelfAttention(D, 2, 8)"}
   norm: RmsNorm(D)
   feed: MoE(D, K, E, TopKGate(D, E, K), SwiGlu(D, H))
   forward(x: float[B, T, D]) -> float[B, T, D] { ${attention} return x + feed(norm(x)) }
