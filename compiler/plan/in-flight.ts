@@ -68,10 +68,11 @@ function conflicts(arg: VirtualArg, flying: Flying, stores: ReadonlyMap<Key, Key
     return isRead(other) ? overwritten.includes(key) : key === own || key === base;
   });
 }
-/** What takes less microseconds is not worth the handing over of an exchange to another thread. */
-const leastOverlapped = 50;
-/** Launches that would be awaited before any other of the first queue begins are not beside, nor are exchanges that overlap with little. */
-export function besideIfUseful(sequence: Sequence): Sequence {
+/**
+ * Launches that would be awaited before any other of the first queue begins are not beside, nor are exchanges that overlap with little: what takes less
+ * than `leastOverlapped` microseconds is not worth the handing over of an exchange to another thread.
+ */
+export function besideIfUseful(sequence: Sequence, leastOverlapped = 50): Sequence {
   const awaited = awaitedBefore(sequence);
   const overlaps = (at: number): boolean => {
     const meanwhile = sequence.launches.slice(at + 1, awaited.get(at)).filter((other) => other.beside === undefined);
@@ -83,5 +84,5 @@ export function besideIfUseful(sequence: Sequence): Sequence {
   const launches = sequence.launches.map(({ beside, ...launch }, at) =>
     beside && !idle.has(at) ? { ...launch, beside } : launch,
   );
-  return besideIfUseful({ ...sequence, launches });
+  return besideIfUseful({ ...sequence, launches }, leastOverlapped);
 }

@@ -32,14 +32,16 @@ interface MemoryOptions {
   readonly grain?: Grain;
   /** See `inPieces`; tests lower it, so that small programs reach it. */
   readonly leastPiece?: number;
+  /** See `besideIfUseful`; tests lower it likewise. */
+  readonly leastOverlapped?: number;
 }
 
 /** Orders launches, gives every buffer its offset, lets buffers share memory where their live ranges allow it, and verifies the plan. */
 export function planMemory(given: readonly Sequence[], stores: readonly Store[], options: MemoryOptions): Plan {
-  const { target, header, grain = hostGrain, leastPiece } = options;
+  const { target, header, grain = hostGrain, leastPiece, leastOverlapped } = options;
   const onHost = target !== "cuda";
   const cut = onHost ? given.map((sequence) => inPieces(sequence, leastPiece)) : given;
-  const sequences = cut.map((sequence) => orderLaunches(fuseCollectives(sequence), !onHost));
+  const sequences = cut.map((sequence) => orderLaunches(fuseCollectives(sequence), !onHost, leastOverlapped));
   const memory = new ArenaPlanner(sequences, stores, grain);
   const entries = sequences.map((sequence) => memory.entry(sequence));
   const plan: Plan = {

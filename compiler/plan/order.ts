@@ -9,9 +9,9 @@ import { type Key, memoryKey, type Sequence, type VirtualLaunch } from "./sequen
 
 /**
  * The same launches, as close to the given order as possible, with every dependence kept, and each wish for in-place writing that makes no cycle.
- * `kernelsBeside`: the target has several streams, so kernels may overlap too.
+ * `kernelsBeside`: the target has several streams, so kernels may overlap too. `leastOverlapped`: see `besideIfUseful`.
  */
-export function orderLaunches(sequence: Sequence, kernelsBeside: boolean): Sequence {
+export function orderLaunches(sequence: Sequence, kernelsBeside: boolean, leastOverlapped?: number): Sequence {
   const [writers, readers] = uses(sequence);
   const edges = dependenceGraph(sequence.launches.length, [writers, readers]);
   const wishes = [...overwrites(sequence, writers)].flatMap(({ old, by }) =>
@@ -22,7 +22,8 @@ export function orderLaunches(sequence: Sequence, kernelsBeside: boolean): Seque
   const small = sequence.launches.map(isSmall);
   const beside = launchesBeside(sequence.launches, edges, kernelsBeside);
   const gathered = gatherSmall(releaseEarly(sequence, edges), edges, small);
-  const made = besideIfUseful(inOrder(sequence, overlapped(sequence.launches, edges, gathered, beside), beside));
+  const order = overlapped(sequence.launches, edges, gathered, beside);
+  const made = besideIfUseful(inOrder(sequence, order, beside), leastOverlapped);
   return made.launches.some((launch) => launch.beside) ? made : inOrder(sequence, gathered, new Set());
 }
 /** Those that are `beside` are marked. */

@@ -26,6 +26,7 @@ import { randomLoop } from "./loops.ts";
 import { checkMisused } from "./misused.ts";
 import { checkGraphsOnEmulator, checkOnEmulator, drawnEmulation } from "./on-emulator.ts";
 import { checkOnHost } from "./on-host.ts";
+import { checkOverlapped, drawnMixtures } from "./overlapped.ts";
 import { checkPasses } from "./passes.ts";
 import { randomProducts } from "./products.ts";
 import { type Kind as Programs, type RandomProgram, randomProgram } from "./programs.ts";
@@ -55,6 +56,7 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
   recomputed,
   frozen,
   workers: shared,
+  overlapped,
   resumed,
   past: decoder,
   generated,
@@ -139,6 +141,16 @@ function shared(seed: string): Case {
     text: program.text,
     note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,
     run: async (way, text = program.text) => checkWorkers({ ...program, sizes, text }, sharing, way),
+  };
+}
+/** Checks under mpirun that a training of mixtures has the same bits however its messages overlap. */
+function overlapped(seed: string): Case {
+  const { program, sharing } = drawnMixtures(seed);
+  return {
+    text: program.text,
+    note: `${JSON.stringify(sharing)}, ${notes(program)}`,
+    run: ({ precision, limits = {}, isa }, text = program.text) =>
+      checkOverlapped({ program: { ...program, text }, sharing, way: { precision, limits, isa } }),
   };
 }
 /**

@@ -10,7 +10,7 @@ import type { RandomProgram } from "./programs.ts";
 import { differences, expectedOf, inputsOf, trainingOf, zero } from "./training.ts";
 
 /** What workers do, by themselves where a group of them can share no matrix, and without shadows where they share no experts. */
-function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
+export function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
   try {
     return make(sharing);
   } catch (error) {
