@@ -2,14 +2,15 @@
 // another, each after all launches that stand before it, while the first queue goes on until it needs what they make (in-flight.ts).
 import type { DependenceGraph } from "./dependences.ts";
 import { exchangesEarly } from "./exchange-order.ts";
+import { gathersAhead, gathersOfStores } from "./gathers-ahead.ts";
 import { bytesHeld, tooMany } from "./in-flight.ts";
 import { microsecondsOf } from "./plan.ts";
 import { isCollective, isExchange, isKernel, isRead, type VirtualLaunch } from "./sequence.ts";
 
 /**
  * The launches that are beside: exchanges, and collectives of whose results no product of forward or backward is made, sums of gradients above all.
- * `kernels`: where there are several streams, so are kernels that add up what an all_to_all brought; exchanges are not there, as the host must know what
- * they move.
+ * Gathers of what stores hold are, too. `kernels`: where there are several streams, so are kernels that add up what an all_to_all brought; exchanges are not
+ * there, as the host must know what they move, nor are gathers of stores.
  */
 export function launchesBeside(
   launches: readonly VirtualLaunch[],
@@ -21,18 +22,22 @@ export function launchesBeside(
   const urgent = urgentLaunches(launches, edges);
   for (const [at, { kernel }] of launches.entries())
     if (!isKernel(kernel) && (kernel.name === "exchange" ? !kernels : !urgent.has(at))) beside.add(at);
-  if (!kernels) return beside;
+  if (!kernels) return new Set([...beside, ...gathersOfStores(launches, edges).keys()]);
+  for (const at of addingUp(launches, beside)) if ([...edges.from(at)].some((to) => beside.has(to))) beside.add(at);
+  return beside;
+}
+/** The kernels that read nothing but what an all_to_all that is beside brought. */
+function addingUp(launches: readonly VirtualLaunch[], beside: ReadonlySet<number>): readonly number[] {
   const brought = new Set(
     launches.flatMap(({ kernel, args }, at) =>
       beside.has(at) && kernel.name === "all_to_all" ? args.filter((a) => !isRead(a)).map((a) => a.buffer) : [],
     ),
   );
-  for (const [at, { kernel, args }] of launches.entries()) {
+  return [...launches.entries()].flatMap(([at, { kernel, args }]) => {
     const read = args.filter((arg) => isRead(arg) || arg.base);
     const adds = isKernel(kernel) && read.length > 0 && read.every(({ base, buffer }) => !base && brought.has(buffer));
-    if (adds && [...edges.from(at)].some((to) => beside.has(to))) beside.add(at);
-  }
-  return beside;
+    return adds ? [at] : [];
+  });
 }
 /** Launches that a product of forward or backward, or an exchange, depends on. */
 function urgentLaunches(launches: readonly VirtualLaunch[], edges: DependenceGraph): ReadonlySet<number> {
@@ -47,7 +52,7 @@ const isWork = (launch: VirtualLaunch | undefined): boolean =>
 
 /**
  * The given order, but that what is beside, and what only leads to it (weight gradients), goes as soon as it is ready, and what depends on it late: once it
- * is awaited anyway, or at the end. Exchanges go early, too (exchange-order.ts).
+ * is awaited anyway, or at the end. Exchanges go early, too (exchange-order.ts), and so do gathers of stores (gathers-ahead.ts).
  */
 export function overlapped(
   launches: readonly VirtualLaunch[],
@@ -55,16 +60,19 @@ export function overlapped(
   order: readonly number[],
   beside: ReadonlySet<number>,
 ): readonly number[] {
-  const sums = new Set([...beside].filter((at) => !isExchange(launches[at])));
-  const made = sums.size === 0 ? order : new OverlapOrder(launches, edges, order, sums, beside).run();
-  return sums.size === beside.size ? made : exchangesEarly(launches, edges, made, beside);
+  const gathers = new Map([...gathersOfStores(launches, edges)].filter(([at]) => beside.has(at)));
+  const exchanges = [...beside].filter((at) => isExchange(launches[at]));
+  const sums = new Set([...beside].filter((at) => !gathers.has(at) && !isExchange(launches[at])));
+  const gathered = gathersAhead(launches, edges, order, gathers);
+  const made = sums.size === 0 ? gathered : new OverlapOrder(launches, edges, gathered, sums, beside).run();
+  return exchanges.length === 0 ? made : exchangesEarly(launches, edges, made, beside);
 }
 
 class OverlapOrder {
   readonly #launches: readonly VirtualLaunch[];
   readonly #edges: DependenceGraph;
   readonly #order: readonly number[];
-  /** What is beside but for exchanges; these keep their order among all others. */
+  /** What is beside but for exchanges and gathers of stores; these keep their order among all others. */
   readonly #beside: ReadonlySet<number>;
   readonly #exchanges: ReadonlySet<number>;
   /** What depends on what is beside; and what only leads to it. */
@@ -79,8 +87,8 @@ class OverlapOrder {
   readonly #flying: number[];
   /** What depends on something beside directly. */
   readonly #following = new Set<number>();
-  /** What is late and was passed. */
-  readonly #deferred = new Set<number>();
+  /** What is late, and was passed or adds up what an all_to_all brought, which releases memory. */
+  readonly #deferred: Set<number>;
   /** What is beside and ready, and is begun after the next collective. */
   readonly #ready = new Set<number>();
   readonly #inFlight: number[] = [];
@@ -110,6 +118,7 @@ class OverlapOrder {
       if (!beside.has(at) && !late.has(at) && !urgent.has(at))
         if ([...edges.from(at)].some((to) => beside.has(to) || eager.has(to))) eager.add(at);
     [this.#late, this.#eager] = [late, eager];
+    this.#deferred = new Set(addingUp(launches, beside));
     this.#main = order.filter((at) => !beside.has(at) && !late.has(at) && !eager.has(at));
   }
 

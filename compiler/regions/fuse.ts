@@ -49,6 +49,16 @@ const maxRecomputeChain = 3;
 /** A value that is more than a load, and that one element needs at more different places than this, is stored and read. */
 const maxAccessPaths = 8;
 
+/**
+ * Whether it makes less of what a collective brought, which need not be kept for its readers if it is stored: a sum of an all_to_all's terms, or what is looked
+ * up in a table that is larger.
+ */
+function releasesMoved({ op, args, results }: Node): boolean {
+  const [x, y] = [args[0], results[0]];
+  if (op.name === "reduce") return x?.node.op.name === "all_to_all";
+  return op.name === "gather" && x?.node.op.name === "all_gather" && y !== undefined && count(y.type) < count(x.type);
+}
+
 /** Visits every node once, in reverse topological order, and decides which values are stored. */
 class Fusion {
   readonly #options: FuseOptions;
@@ -79,6 +89,7 @@ class Fusion {
     for (const node of nodes) this.#costs.set(node, this.#costOf(node));
     for (const node of nodes.filter(({ op }) => op.name === "after"))
       for (const v of [...node.results, ...node.args.slice(1)]) this.#stored.add(v);
+    for (const node of nodes.filter(releasesMoved)) for (const v of node.results) this.#stored.add(v);
     for (const node of nodes.filter((n) => isAnchor(n) && !this.#lanes.has(n)))
       for (const v of node.results) this.#stored.add(v);
     for (const v of operandsInMemory(nodes, this.#lanes)) this.#stored.add(v);
@@ -180,7 +191,7 @@ class Fusion {
     const { node } = v;
     const accesses = this.#accessesOf(v);
     if (!this.#forward.has(node) || isAnchor(node) || isRowFold(node) || this.#cost(node) > 2 * minSaving) return false;
-    if (this.#ofStep.has(node)) return false;
+    if (this.#ofStep.has(node) || releasesMoved(node)) return false;
     const late = [...accesses].filter(([root]) => this.#isBackward(root));
     if (late.length === 0 || this.#isBackwardOperand(v) || this.#readOften(v, late)) return false;
     if (

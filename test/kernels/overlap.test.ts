@@ -255,6 +255,57 @@ test("what is in flight is not copied", () => {
   }));
   assert.throws(() => verifyPlan({ ...plan, entries }, [sequence]), /a copy uses sum0 before all_reduce/);
 });
+/** A chain of products, each by what is gathered of a store of so many columns; from the second on of a copy of it. */
+function gathering(layers: number, columns: number): Plan {
+  const launches: VirtualLaunch[] = [];
+  const stores = Array.from({ length: layers }, (_, i) => ofStore(next(`weight${i}`, columns)));
+  let x: VirtualBuffer = given;
+  for (const [i, weight] of stores.entries()) {
+    const [copy, whole, y] = [next(`copy${i}`, columns), next(`whole${i}`, 2 * columns), next(`y${i}`)];
+    if (i > 0) launches.push(launch(`copy${i}`, "", [read(weight), write(copy)], 64));
+    launches.push(collective("all_gather", [read(i > 0 ? copy : weight), write(whole)]));
+    launches.push(product(`product${i}`, [read(x), read(whole), write(y)]));
+    x = y;
+  }
+  const results = [{ role: "output" as const, name: x.name, buffer: x }];
+  return planMemory(
+    [{ entry: "main", launches, assigns: [], results }],
+    [given, ...stores].map((s) => storeOf(s)),
+    options,
+  );
+}
+test("a gather of a store, or of its copy, begins while the product before the one that reads it is made; of small ones several", () => {
+  const large = `begin all_gather, copy1, begin all_gather, wait for 0, product0, copy2, begin all_gather, wait for 2, product1,
+copy3, begin all_gather, wait for 6, product2, wait for 10, product3`;
+  assert.is(named(gathering(4, 2 ** 20)), onOneLine(large));
+  const small = `begin all_gather, copy1, begin all_gather, copy2, begin all_gather, copy3, begin all_gather, wait for 0, product0,
+wait for 2, product1, wait for 4, product2, wait for 6, product3`;
+  assert.is(named(gathering(4, 2 ** 17)), onOneLine(small));
+});
+test("terms are added up once the message that brings them has landed, which releases them, not at the end", () => {
+  const [slope, terms, sum] = [next("slope", 2 ** 17), next("terms", 2 ** 17), next("sum", 2 ** 16)];
+  const [last, end] = [next("last"), next("end")];
+  const weights = [0, 1, 2].map((i) => ofStore(next(`weight${i}`, 2 ** 20)));
+  const launches = [
+    product("gradient", [read(given), write(slope)]),
+    collective("all_to_all", [read(slope), write(terms)]),
+  ];
+  let x: VirtualBuffer = given;
+  for (const [i, weight] of weights.entries()) {
+    const [whole, y] = [next(`whole${i}`, 2 ** 21), next(`y${i}`)];
+    launches.push(collective("all_gather", [read(weight), write(whole)]));
+    launches.push(product(`product${i}`, [read(x), read(whole), write(y)]));
+    x = y;
+  }
+  launches.push(product("last", [read(x), write(last)]));
+  launches.push(launch("add", "", [read(terms), write(sum)], 64));
+  launches.push(launch("step", "", [read(sum), read(last), write(end)], 64));
+  const results = [{ role: "output" as const, name: end.name, buffer: end }];
+  const stores = [given, ...weights].map((s) => storeOf(s));
+  const steps = `begin all_gather, gradient, begin all_gather, begin all_to_all, wait for 0, product0,
+begin all_gather, wait for 2, product1, wait for 6, product2, add, last, step`;
+  assert.is(named(planMemory([{ entry: "main", launches, assigns: [], results }], stores, options)), onOneLine(steps));
+});
 test("plans show what is begun and what is awaited, and that operands live until then; a profile has the time that is waited, and no work in it", () => {
   const plan = planned(backward(2, { ...large, experts: true }));
   const text = printPlan(plan);

@@ -7,7 +7,7 @@ import type { Graph, Node } from "../../compiler/graph/node.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { partCount } from "../../compiler/partition/store-placement.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { type BuildRequest, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
 import { project } from "../project.ts";
 import { compare, shown } from "./compare-workers.ts";
@@ -131,6 +131,19 @@ test("with recomputation a layer's matrices are gathered once for its second for
   const found = collectives(train, "all_gather");
   assert.ok(found.every((what) => what.includes("bf16")));
   assert.is(found.length, 2 * 7 - 1);
+});
+/** What a step of so many layers takes besides stores, in matrices of a layer. */
+function temporary(L: number, V: number): number {
+  const sizes = { V, D: 512, H: 8192, L };
+  const entries = [{ method: "train", name: "train", sizes: { B: 8, T: 3 } }];
+  const request = { sizes, entries, ...divided, workers: 4, recompute: true };
+  const { bytes } = toPlan(toGraphs(layered("AdamW(lr: 0.1)"), request, silentObserver()), silentObserver());
+  return (bytes.arena - bytes.parameters - bytes.optimizer) / (4 * 512 * 8192);
+}
+test("what a step takes besides stores grows with the layers by parts of gradients alone, and with the vocabulary by one table", () => {
+  const few = temporary(4, 512);
+  assert.ok(temporary(12, 512) - few < 1.01 * ((8 * 2) / 4));
+  assert.ok(temporary(4, 8 * 8192) - few < 2.4 * 8); // the table, its gradient, and a part of terms
 });
 test("codes are not divided", () => {
   assert.throws(
