@@ -66,11 +66,9 @@ function cutoffOf(x: NdArray, weight: NdArray, amount: number, start: number, n:
   const places = Array.from({ length: n }, (_, i) => start + i).filter((i) => !Number.isNaN(at(x, i)));
   const falling = places.toSorted((i, j) => Number(at(x, j) > at(x, i)) - Number(at(x, i) > at(x, j)));
   let total = 0;
-  for (const [k, i] of falling.entries()) {
+  for (const i of falling) {
     total += at(weight, i);
-    const next = falling[k + 1];
-    const last = next === undefined || at(x, next) !== at(x, i);
-    if (last && total >= amount && total > 0) return at(x, i);
+    if (total >= amount && total > 0) return at(x, i);
   }
   return Number.NEGATIVE_INFINITY;
 }

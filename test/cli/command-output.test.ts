@@ -6,7 +6,6 @@ import { Writable } from "node:stream";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { progress } from "../../cli/progress.ts";
-import type { TrainStep } from "../../runtime/training/loop.ts";
 import { command } from "../command.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
@@ -146,34 +145,48 @@ test("tune prints what it tries, and what it keeps", () => {
   const all = JSON.parse(lines.at(-1) ?? "") as Record<string, unknown>;
   assert.equal([all["entry"], all["contractions"], all["shapes"]], ["forward", 1, lines.length - 1]);
 });
-test("on a terminal train draws one line again: ten times a second at most, and always the last step", () => {
-  let shown = "";
-  const stream = new Writable({ write: (chunk, _, done) => ((shown += String(chunk)), done()) });
-  const terminal = { isTTY: true, columns: 80, rows: 24, hasColors: () => false };
+const stepsIn = (text: string): (string | undefined)[] => [...text.matchAll(/step +(\d+)\/400/g)].map(([, at]) => at);
+/** The steps that are shown of some, each of a number, the seconds that it ends at, and perhaps a held-out loss. */
+function shownOn(terminal: object, steps: readonly (readonly [step: number, seconds: number, heldOut?: number])[]) {
+  const shown = { drawn: "", printed: "" };
+  const stream = new Writable({ write: (chunk, _, done) => ((shown.drawn += String(chunk)), done()) });
   const { TERM = "" } = process.env;
   process.env["TERM"] = "xterm";
-  const live = progress(Object.assign(stream, terminal) as unknown as NodeJS.WriteStream);
+  const live = progress(Object.assign(stream, { hasColors: () => false }, terminal) as unknown as NodeJS.WriteStream);
   process.env["TERM"] = TERM;
-  const since = { steps: 400, losses: {}, metrics: {}, heldOut: null, best: null, kept: null, saved: null };
-  const step = (n: number, seconds: number): TrainStep => ({
-    ...since,
-    step: n,
-    loss: 1.5,
-    tokensPerSecond: 9,
-    seconds,
-    secondsLeft: 9,
-  });
-  for (const [n, seconds] of [
+  const since = { steps: 400, losses: {}, metrics: {}, best: null, kept: null, saved: null };
+  const write = process.stderr.write.bind(process.stderr);
+  process.stderr.write = (text: string | Uint8Array) => (shown.printed += String(text)) !== "";
+  try {
+    for (const [step, seconds, heldOut = null] of steps)
+      live.step({ ...since, step, loss: 1.5, heldOut, tokensPerSecond: 9, seconds, secondsLeft: 9 });
+    live.done();
+  } finally {
+    process.stderr.write = write;
+  }
+  return { drawn: stepsIn(shown.drawn), printed: stepsIn(shown.printed) };
+}
+const terminal = { isTTY: true, columns: 80, rows: 24 };
+test("on a terminal train draws one line again: ten times a second at most, and always the last step, and an evaluation", () => {
+  const steps = [
     [1, 1],
     [2, 1.05],
     [3, 1.2],
+    [4, 1.21, 2],
     [400, 1.25],
-  ] as const)
-    live.step(step(n, seconds));
-  live.done();
-  assert.equal(
-    [...shown.matchAll(/step +(\d+)\/400/g)].map(([, at]) => at),
-    ["1", "3", "400"],
-  );
+  ] as const;
+  assert.equal(shownOn(terminal, steps), { drawn: ["1", "3", "4", "400"], printed: [] });
+});
+test("elsewhere, and on terminals that cannot draw again, it prints a line every ten seconds, and always those", () => {
+  const steps = [
+    [1, 1],
+    [2, 10.9],
+    [3, 11.1],
+    [4, 12, 2],
+    [5, 13],
+    [400, 14],
+  ] as const;
+  for (const other of [{ isTTY: false }, { ...terminal, rows: 0 }, { ...terminal, columns: 0 }])
+    assert.equal(shownOn(other, steps), { drawn: [], printed: ["1", "3", "4", "400"] });
 });
 test.run();

@@ -110,8 +110,22 @@ test("rates are work by the time of cores at work, and the share is of the neare
   const both = { wall: Float64Array.of(0.002, 0.005), busy: Float64Array.of(0.002, 0.004) };
   const [copied, summed] = kernelTimes(plan as never, others as never, both, limits);
   assert.equal([copied?.bytes, copied?.busySeconds, summed?.busySeconds], [48, 0.001, 0.005]); // of a sum the wall's
+  const idle = kernelTimes(plan as never, entry, { wall: Float64Array.of(0), busy: Float64Array.of(0) }, limits);
+  assert.ok(Number.isFinite(idle[0]?.gflops), "of no time there is no infinite rate");
+  const begun = {
+    ...entry,
+    steps: [
+      { kind: "collective", collective: sum, beside: true },
+      { kind: "wait", step: 0 },
+    ],
+  };
+  const [begins, waits] = kernelTimes(plan as never, begun as never, both, limits);
+  assert.equal([begins?.bytes, begins?.gbytes, waits?.bytes, waits?.seconds], [0, 0, 0, 0.005]);
+  assert.match(waits?.kernel ?? "", "wait for ");
   const sorted = kernelTable(kernelTimes(plan as never, others as never, both, limits), limits, "lines").split("\n");
   assert.match(sorted[2] ?? "", /all_reduce/);
+  const over = { wall: Float64Array.of(0.005), busy: Float64Array.of(0.02) }; // clocks of two kinds
+  assert.match(kernelTable(kernelTimes(plan as never, entry, over, limits), limits, "lines"), /\n5\.000 +100\.0 % /);
   const memory = { ...limits, gflops: Infinity };
   assert.match(kernelTable(rows, memory, "lines"), "ceilings 4 GB/s on 2 threads");
   assert.match(kernelTable(rows, unknownLimits, "lines"), /between events of the GPU.*\n.*\n.* - /);
