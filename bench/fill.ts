@@ -1,5 +1,4 @@
 // Fills stores of gigabytes with random numbers quickly.
-
 import type { PlanExecutable } from "../runtime/executable/plan-executable.ts";
 import { lcg } from "../runtime/measure/lcg.ts";
 import { zeros } from "../runtime/tensor.ts";

@@ -1,5 +1,4 @@
 // Measures a case on the host, alternating with samples of its ceiling, and computes its share of the ceiling.
-
 import { type Ceiling, fmaCeiling, memoryCeiling } from "../runtime/host/ceiling.ts";
 import { kernelTable, kernelTimes } from "../runtime/measure/kernel-times.ts";
 import type { Case, Pass } from "./cases.ts";

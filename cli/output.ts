@@ -1,5 +1,4 @@
 // How commands print: results on stdout, everything else on stderr; with --json, only JSON lines on stdout.
-
 import { createColors } from "picocolors";
 import type { Diagnostic } from "../compiler/diagnostic.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";

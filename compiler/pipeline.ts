@@ -1,5 +1,4 @@
 // The list of passes, in their order: `toGraphs` makes a checked program's graphs, and `toPlan` a plan for a target from these.
-
 import {
   type ElaboratedEntry,
   type Elaboration,

@@ -1,5 +1,4 @@
 // Renders diagnostics for people: the code, the source lines with carets under the parts concerned, notes, and the remedy.
-
 import { createColors } from "picocolors";
 import stringWidth from "string-width";
 import { type Diagnostic, type Label, position } from "./diagnostic.ts";

@@ -1,5 +1,4 @@
 // What is said of a compiled program: the bytes that it needs, its operations and its kernels.
-
 import { type Elaborated, type Graph, isRuntimeInput } from "../compiler/graph/node.ts";
 import { assignedStores, nodesOf, storeOf } from "../compiler/graph/walk.ts";
 import { indexBounds } from "../compiler/ops/index-range.ts";

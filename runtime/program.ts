@@ -1,5 +1,4 @@
 // Reads from a program's text what the runtime needs to know: entries, headers, losses, and the files that it consists of.
-
 import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import {

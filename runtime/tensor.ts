@@ -1,5 +1,4 @@
 // Tensors outside of a target: plain row-major typed arrays. Converts between them, numbers, bytes and nested arrays.
-
 import { Problem } from "../compiler/diagnostic.ts";
 import { describeValue } from "../compiler/flag-text.ts";
 import { pluralize } from "../compiler/pluralize.ts";

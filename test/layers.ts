@@ -1,5 +1,4 @@
 // Graphs of layers like those that elaboration makes, with gradients of their operands, for tests of passes and kernels.
-
 import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";
 import { mapGraph } from "../compiler/graph/map.ts";

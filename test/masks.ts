@@ -1,5 +1,4 @@
 // Attention masks as programs write them, by arithmetic on positions, and graphs of attention with each of them.
-
 import * as assert from "uvu/assert";
 import { gradients } from "../compiler/gradients/differentiate.ts";
 import { GraphBuilder } from "../compiler/graph/builder.ts";

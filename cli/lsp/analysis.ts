@@ -1,5 +1,4 @@
 // What the checker knows of one text, and the nodes of its syntax tree around a position.
-
 import { trainingErrors } from "../../compiler/check/entry/trainable.ts";
 import { check, type Loaded, load, type Resolve } from "../../compiler/check/index.ts";
 import { isLibrary } from "../../compiler/check/library.ts";

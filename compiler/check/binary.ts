@@ -1,5 +1,4 @@
 // Unary and binary operators: on compile-time numbers, on tensors, and on one of each.
-
 import type { Value } from "../graph/node.ts";
 import type { BinaryName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";

@@ -1,5 +1,4 @@
 // Instantiates layers: makes their members on demand, binds parameters to stores, and builds arrays of layers.
-
 import { Problem } from "../diagnostic.ts";
 import { groupBy } from "../group-by.ts";
 import type * as ast from "../syntax/ast.ts";

@@ -1,5 +1,4 @@
 // Loads a file or template and all modules that it imports, each once; imports may be cyclic.
-
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, relative } from "node:path";
 import { type Diagnostic, Problem } from "../diagnostic.ts";

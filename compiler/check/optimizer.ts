@@ -1,6 +1,5 @@
 // Builds the optimizer step. Each parameter is updated by the first `apply` that fits its type; for a stack, `apply` is elaborated for one copy and
 // mapped over all.
-
 import { Bug } from "../diagnostic.ts";
 import { mapGraph } from "../graph/map.ts";
 import type { Mapped, Result, Store, Value } from "../graph/node.ts";

@@ -1,5 +1,4 @@
 // Lists the paths of a layer's parameters and states, for the documentation of the library.
-
 import { abstractLayer } from "./declarations.ts";
 import { findDeclaration, layerBehind } from "./entry/entry-signature.ts";
 import { evaluator } from "./evaluator/evaluator.ts";

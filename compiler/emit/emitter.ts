@@ -1,6 +1,5 @@
 // Emits a kernel as C++ or CUDA text that calls the functions of the device headers. Elementwise code, folds, loops and stores are the same on every
 // target; a `Target` says how tasks are distributed, how operands are staged and multiplied, and where tiles live.
-
 import { item } from "../item.ts";
 import { address, isNum } from "../kernel/expr.ts";
 import type { Axis, Expr, Kernel, Scalar, Stmt, StmtOf, Tile } from "../kernel/ir.ts";

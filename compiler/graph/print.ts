@@ -1,5 +1,4 @@
 // Prints a graph as text, one node per line. The order and the numbers depend on the graph alone.
-
 import { type Size, Sym, show } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import type { Graph, Node, Value } from "./node.ts";

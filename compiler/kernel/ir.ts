@@ -1,7 +1,6 @@
 // The kernel IR: what one task of a kernel does, on tiles. Threads, lanes, registers, shared memory and barriers are implicit; every collective
 // statement is DEFINED by its sequential meaning, written beside it. All sizes are static, except loop bounds that are read from a buffer of offsets.
 // The IR does not depend on a target: each target's device headers implement its statements.
-
 import type { ReduceName } from "../graph/node.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";

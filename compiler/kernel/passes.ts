@@ -1,5 +1,4 @@
 // Passes on kernels (`hoist`, `insertBarriers`), and the walks over statements and expressions that they share with other files.
-
 import { call, isNum, range, sub, subexpressions } from "./expr.ts";
 import type { Axis, Buffer, Expr, Kernel, Load, Stmt, StmtOf, Tile } from "./ir.ts";
 

@@ -1,5 +1,4 @@
 // Prints kernels and expressions. The hash of this text names a kernel.
-
 import { item } from "../item.ts";
 import type { Axis, Buffer, Expr, Kernel, Prefetch, Stmt } from "./ir.ts";
 

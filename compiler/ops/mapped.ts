@@ -1,7 +1,6 @@
 // How ops are mapped inside `experts[index](...)` and over stacked layers (`Mapped`). Operands of the three kinds are brought to one space, which
 // adds a leading axis; most ops then work unchanged, one axis further right. A mixture inside an expert has a nested routing, whose space keeps its
 // own order of rows.
-
 import { Bug } from "../diagnostic.ts";
 import { TypeMismatch } from "../graph/builder.ts";
 import type { Builder, Mapped, Node, OuterRouting, Routing, Value } from "../graph/node.ts";

@@ -1,5 +1,4 @@
 // Elementwise ops: each element of the result depends on one element of each operand.
-
 import type { Builder, Placement, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import { type DType, isFloat } from "../types/dtype.ts";

@@ -1,5 +1,4 @@
 // How long launches that are beside are in flight: from their place in the order until the first queue awaits them.
-
 import { sum } from "../types/numbers.ts";
 import { microsecondsOf } from "./plan.ts";
 import {

@@ -1,6 +1,5 @@
 // The cache of finished plans. The key is a hash of everything that determines a plan: the program's texts, the request, moec's own code, the device
 // headers, the C++ compiler and the instruction sets.
-
 import type { Loaded } from "../../compiler/check/index.ts";
 import { textsOf } from "../../compiler/check/texts.ts";
 import { locationText } from "../../compiler/diagnostic.ts";

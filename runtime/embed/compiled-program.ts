@@ -1,5 +1,4 @@
 // A compiled entry with its parameters, as it is called from a user's own TypeScript.
-
 import { stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";

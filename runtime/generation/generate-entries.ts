@@ -1,5 +1,4 @@
 // How a model's method `generate` is compiled to generate text, and how many tokens fit its context.
-
 import type { EntrySignature, Loaded } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText, tokensFlagText, topKFlagText, topPFlagText } from "../../compiler/flag-text.ts";

@@ -1,5 +1,4 @@
 // Generates text with a trained model: encodes prompts, runs `generateBatch`, decodes tokens.
-
 import type { Executable } from "../executable/executable.ts";
 import { quantisedSummary, tellsCodes } from "../executable/quantised.ts";
 import type { Codec, Decoder, Languages, Prompt } from "../tokens.ts";

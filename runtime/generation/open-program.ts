@@ -1,5 +1,4 @@
 // Opens a program of one's own TypeScript with parameters that are in memory, to generate text.
-
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { closedOnFailure } from "../closing.ts";

@@ -1,5 +1,4 @@
 // Finds the system's C++ compiler, and asks it for its version and the CPU features that it compiles for.
-
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { promisify } from "node:util";

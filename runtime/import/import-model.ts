@@ -1,5 +1,4 @@
 // `moec import`: turns a model that transformers saved into a run's folder, which `generate` and `run` can open.
-
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Elaboration, elaborate, load } from "../../compiler/check/index.ts";

@@ -1,5 +1,4 @@
 // The JSON files and the weight files of a folder that transformers' `save_pretrained` wrote.
-
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";

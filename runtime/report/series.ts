@@ -1,5 +1,4 @@
 // Turns a run's log into lines over steps and grids of expert load, for the charts.
-
 import { groupBy } from "../../compiler/group-by.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { flat, type LoggedStep } from "./log.ts";

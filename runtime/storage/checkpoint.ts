@@ -1,6 +1,5 @@
 // Reads and writes checkpoints: a folder `step-000400` with the model's tensors, the optimizer's, and state.json, which records sizes and hashes of
 // the files. Parameters that are not trained have a file of their own, which the checkpoints of a run share.
-
 import { closeSync, existsSync, mkdirSync, openSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import * as v from "valibot";

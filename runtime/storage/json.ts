@@ -1,5 +1,4 @@
 // JSON of files. What is malformed is a Problem that names the file.
-
 import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readText } from "../../compiler/read-file.ts";

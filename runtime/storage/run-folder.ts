@@ -1,5 +1,4 @@
 // Reads and writes the folder of a training run: config.json and log.jsonl (checkpoint.ts has the checkpoints).
-
 import { appendFileSync, existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import * as v from "valibot";

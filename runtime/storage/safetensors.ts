@@ -1,6 +1,5 @@
 // The safetensors format: 8 bytes of header length, a JSON header `{ name: { dtype, shape, data_offsets } }`, then the data, without holes.
 // https://huggingface.co/docs/safetensors: little-endian, row-major, offsets from the end of the header.
-
 import { fstatSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";

@@ -1,7 +1,6 @@
 // Sparse upcycling (Komatsuzaki et al. 2023, arXiv 2212.05055): an array of layers that weights lack begins as copies of the nearest layer around it that
 // they have. `blocks.*.feed.moe.experts.*.up.weight` is read from `blocks.*.feed.up.weight`: the array's own name and number are left out, and so are the
 // names between.
-
 import { copies, spellings } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { upcycleFlagText } from "../../compiler/flag-text.ts";

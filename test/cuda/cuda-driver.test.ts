@@ -1,6 +1,5 @@
 // Plans on a driver that records what is asked of it (test/cuda/libcuda.cpp): results, graphs, copies, errors. The emulator's driver, which
 // runs real kernels, is tested in emulator.test.ts.
-
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // How the CUDA target cuts products, points and folds, so that no multiprocessor is idle, and where rows of weights begin.
-
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";

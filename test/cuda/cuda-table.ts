@@ -1,6 +1,5 @@
 // A table of what CUDA kernels use and cost. By NVIDIA's compiler, for three architectures: registers, shared memory, spills, occupancy. By the
 // emulator: wavefronts of shared memory and sectors of global memory, relative to the least possible for the same bytes.
-
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";

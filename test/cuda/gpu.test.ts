@@ -1,7 +1,6 @@
 // On a GPU, where there is one: every op's samples, layers, and contractions by wgmma, through NVIDIA's driver and NVRTC against their
 // definitions; temporaries begin as NaN, and the second run, by a graph, must repeat the first. They run in a process of their own
 // (cuda/gpu-worker.ts): what fails there or does not end is told of by its name, and the next case has a new one.
-
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";

@@ -1,6 +1,5 @@
 // Kernels for sm_90a: that contractions of bf16 have them, that they give what the ops define (under the emulator, checked for races, bounds
 // and initialisation), and that NVRTC takes them without a spill or a warning.
-
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,6 +1,5 @@
 // A kit is complete: from it alone, with no Node and nothing of npm's on the path, moec and its checks of a GPU run. MOEC_TEST=full packs
 // Node too, which takes long, and trains on the emulator.
-
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,5 @@
 // Several workers with a GPU each: which GPU, what NCCL moves, what they make of variants, and that they train what one process does. The
 // emulator stands in for the driver, NVRTC and NCCL.
-
 import { execFileSync, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

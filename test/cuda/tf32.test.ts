@@ -1,6 +1,5 @@
 // Products of f32 by tensor cores: contractions under the emulator against the interpreter with operands rounded to tf32, the text, the real
 // NVRTC, and who may ask for it.
-
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

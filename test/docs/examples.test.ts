@@ -1,5 +1,4 @@
 // What people copy from is right: the programs of the documents, and the examples.
-
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

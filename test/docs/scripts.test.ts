@@ -1,5 +1,4 @@
 // Scripts of package.json say what they take, and in a line what does not fit, before they do anything.
-
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // The library's pages are what its comments say now, and the example of each runs.
-
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,6 +1,5 @@
 // Training on the CUDA target through the real runtime, where the emulator stands in for NVIDIA's driver and for NVRTC: the host's losses.
 // MOEC_TEST=full trains the mixture of the issue.
-
 import { rejects } from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, writeFileSync } from "node:fs";

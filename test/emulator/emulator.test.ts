@@ -1,5 +1,4 @@
 // The emulator of CUDA text: every instruction against its definition, planted bugs, and both libraries driven by an ordinary client.
-
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { env } from "node:process";

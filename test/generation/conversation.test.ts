@@ -1,5 +1,4 @@
 // Conversations with a trained model: what is read again and what is not, and the command.
-
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";

@@ -1,5 +1,4 @@
 // Sequences in the rows of a batch, sampling, and the command: on an Executable that only remembers, on stdlib's `sample`, and on an imported model.
-
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // What a generated token costs, counted in the plan and not timed: it reads the caches and does not run the model over what came before.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // A trained program of one's own in TypeScript, opened with parameters in memory, beside the run that holds the same.
-
 import assert from "node:assert/strict";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

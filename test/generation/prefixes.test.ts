@@ -1,5 +1,4 @@
 // Beginnings of prompts that are kept: what is read from there on, what is given up, and that texts stay the same.
-
 import assert from "node:assert/strict";
 import { appendFileSync } from "node:fs";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // A trained model in TypeScript: texts that come and go while others are written, on an Executable that counts and on an imported model.
-
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";

@@ -1,5 +1,4 @@
 // Routed bodies of every kind, forward and backward: the call against plain loops, in the interpreter in f64 and on the host.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Sums of products as one contraction of several pairs of operands: which are, what they give, and what they cost.
-
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";

@@ -1,5 +1,4 @@
 // bf16 as the meaning of `float`: where it is stored, what stays in f32, and that losses are the f32 run's to its rounding.
-
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Weights of 8 bits under adapters: what is not trained is codes, the gradients pass through them, and a checkpoint keeps them as they are.
-
 import { rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

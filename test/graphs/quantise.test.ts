@@ -1,5 +1,4 @@
 // Weights of 8 bits: which parameters become codes and scales, that kernels give what the interpreter does, and what is refused.
-
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

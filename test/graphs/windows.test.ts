@@ -1,5 +1,4 @@
 // Sums of products whose rows are shifted: which become products of what is shifted, and what they give.
-
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { gradients } from "../../compiler/gradients/differentiate.ts";

@@ -1,5 +1,4 @@
 // The device headers on this machine: every function of math.hpp within its bar, vectors and scalars equal, with each compiler and width there is.
-
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";

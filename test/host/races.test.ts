@@ -1,6 +1,5 @@
 // Tasks of a launch touch nothing that others of it write: random programs train in their planned memory under ThreadSanitizer, which sees what meets
 // whatever the threads' pace. The kernels are portable ones, for of the others' masked stores it sees nothing.
-
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

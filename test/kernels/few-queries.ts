@@ -1,5 +1,4 @@
 // Attention of few queries: heads that share keys, masks, and pasts that are cut into pieces. For the host and for the emulator.
-
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Graph, NdArray, Value } from "../../compiler/graph/node.ts";
 import type { Clause } from "../../compiler/ops/attrs.ts";

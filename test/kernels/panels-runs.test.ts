@@ -1,5 +1,4 @@
 // Whole runs over stores in panels: training, its files, going on, generation and `moec run`, against the interpreter.
-
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

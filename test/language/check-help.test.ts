@@ -1,5 +1,4 @@
 // What errors say beside their code: notes and remedies that depend on what was meant.
-
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

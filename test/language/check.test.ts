@@ -1,5 +1,4 @@
 // The checker: the library passes; each code has a wrong program whose text is a golden; what is right is let pass.
-
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";

@@ -1,5 +1,4 @@
 // What errors say to do: programs as they are written by those who come from other languages, and the help each gets.
-
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // The kinds of statements of which the body of a random layer consists. Each returns an expression with its type, or null if no variable fits.
-
 import {
   at,
   isFloat,

@@ -1,5 +1,4 @@
 // A few of the programs of `npm run fuzz`, in ways that other tests do not take; and how one that fails is made small.
-
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Random valid graphs; the same seed gives the same graph.
-
 import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { roundAll } from "../../compiler/graph/array.ts";
 import type { GraphBuilder } from "../../compiler/graph/builder.ts";

@@ -1,5 +1,4 @@
 // Models that read a source and write a text: they learn, and what they write from kept keys is what the whole text gives.
-
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // examples/lora.moe: begun from a run of examples/gpt-moe.moe, it trains what it adds and nothing else.
-
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // Every attention against PyTorch, with gradients: values, and what the rows that are nothing give. How the numbers were made: scripts/peers/attention.py.
-
 import { join } from "node:path";
 import { suite } from "uvu";
 import { compileProgram } from "../../runtime/compile.ts";

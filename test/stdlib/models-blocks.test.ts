@@ -1,5 +1,4 @@
 // What config.json of a checkpoint says of each block, where a model is a list of them.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Runs that are imported as codes: those of MXFP4, and those of `moec import --weights`.
-
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // What config.json of a transformers checkpoint may say, and what is refused by its key.
-
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // `moec export` is the inverse of `moec import`, of models that transformers wrote (scripts/peers/hf.py).
-
 import assert from "node:assert/strict";
 import fs, { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

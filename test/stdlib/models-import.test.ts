@@ -1,5 +1,4 @@
 // Weights that transformers wrote, and its logits. How they were made: scripts/peers/hf.py.
-
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";

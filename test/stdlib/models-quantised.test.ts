@@ -1,5 +1,4 @@
 // Quantised checkpoints, and what torch and transformers make of them. How they were made: scripts/peers/quantised.py, scripts/peers/packed.py.
-
 import assert from "node:assert/strict";
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

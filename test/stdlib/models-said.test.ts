@@ -1,5 +1,4 @@
 // Where a checkpoint says how its weights are quantised: in config.json, in a part of it, or in a file beside it.
-
 import assert from "node:assert/strict";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // Transformer-XL's memory stands for the segments before.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Every model of the standard library trains, small.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

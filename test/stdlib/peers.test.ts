@@ -1,5 +1,4 @@
 // moec against PyTorch: a mixture of experts and a GPT with two of them. What is compared, and how it was made: scripts/peers/peers.py.
-
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

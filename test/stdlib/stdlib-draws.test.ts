@@ -1,5 +1,4 @@
 // What gates draw by themselves while training has the distribution that their papers say; and gates of awkward sizes, the same on every target.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Gates against PyTorch: scores, choices, losses, gradients and states, on random and on skewed rows. How the numbers were made: scripts/peers/gates.py.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

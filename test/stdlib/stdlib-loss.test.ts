@@ -1,5 +1,4 @@
 // Losses against sums over rows and chances. Without smoothing cross_entropy is PyTorch's in peers.test.ts.
-
 import assert from "node:assert/strict";
 import { suite } from "uvu";
 import { compile, moe, numbers, tensor } from "../../runtime/index.ts";

@@ -1,5 +1,4 @@
 // Mixtures against PyTorch: results, losses and gradients, on random and on skewed rows. How the numbers were made: scripts/peers/mixtures.py.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

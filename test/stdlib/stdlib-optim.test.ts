@@ -1,5 +1,4 @@
 // Optimizers, schedules, clipping and selectors against 50 steps in PyTorch. How the numbers were made: scripts/peers/optim.py.
-
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Names, strings, paths and files that others wrote: nothing of them is run, reaches the C++ compiler or a shell, or leaves its folder.
-
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";

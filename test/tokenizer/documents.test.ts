@@ -1,5 +1,4 @@
 // Documents of JSON lines, and conversations, beside the texts and offsets of Python's transformers. How those were made: scripts/peers/chats.py.
-
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

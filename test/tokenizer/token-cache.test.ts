@@ -1,5 +1,4 @@
 // Encoded texts are kept between runs, and only what is intact and fits the text, the tokenizer and moec is read back.
-
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

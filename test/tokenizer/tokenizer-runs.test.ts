@@ -1,5 +1,4 @@
 // Runs whose text is encoded by a tokenizer.
-
 import assert from "node:assert/strict";
 import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

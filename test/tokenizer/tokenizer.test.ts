@@ -1,5 +1,4 @@
 // Tokenizers beside Python's numbers. How those were made: scripts/peers/texts.py.
-
 import assert from "node:assert/strict";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

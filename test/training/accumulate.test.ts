@@ -1,5 +1,4 @@
 // Steps that are made of several batches: what they read, how much each counts, and that runs go on with the same bits.
-
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,5 +1,4 @@
 // `moec merge`: what `merged()` of a model's layers makes of its parameters, and the run that is written of it.
-
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";

@@ -1,5 +1,4 @@
 // Pairs of a prompt and an answer, for models with an encoder: their batches, and a run from training to text.
-
 import assert from "node:assert/strict";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

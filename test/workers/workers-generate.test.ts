@@ -1,5 +1,4 @@
 // What several processes that mpirun starts generate, and run once, beside what one does.
-
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 // Training by several processes that mpirun starts, beside training by one.
-
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

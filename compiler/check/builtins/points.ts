@@ -1,5 +1,4 @@
 // Elementwise builtins, on tensors; arithmetic ones also on compile-time numbers.
-
 import type { Value } from "../../graph/node.ts";
 import type { BinaryName, UnaryName } from "../../ops/attrs.ts";
 import * as b from "../../ops/build.ts";

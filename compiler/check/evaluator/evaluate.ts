@@ -1,5 +1,4 @@
 // Evaluates expressions, both for checking (values are placeholders) and for elaboration (values are nodes).
-
 import { runtimeInputs } from "../../graph/node.ts";
 import * as b from "../../ops/build.ts";
 import type * as ast from "../../syntax/ast.ts";

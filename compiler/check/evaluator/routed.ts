@@ -1,6 +1,5 @@
 // Calls of picked layers, `experts[index](x)` and `experts[:](x)`. The body is elaborated once, for one row or one layer, and turned into one for
 // all by the ops' `mapped` rules.
-
 import { Bug } from "../../diagnostic.ts";
 import { mapGraph } from "../../graph/map.ts";
 import type { Mapped, Routing, Value } from "../../graph/node.ts";

@@ -1,7 +1,6 @@
 // What a convolution's taps send back is a sum of products, each shifted by rows and padded with zeros. A shift of rows commutes with a product, so
 // the operand is shifted instead: all products then read windows of one padded tensor, and their sum can be one contraction. The taps' weight
 // gradients are transposed so that they share their left operand.
-
 import type { Builder, Graph, Node, Value } from "../../graph/node.ts";
 import { nodesOf, rebuildGraph, topological, useCounts, valuesOf } from "../../graph/walk.ts";
 import { groupBy } from "../../group-by.ts";
