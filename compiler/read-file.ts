@@ -21,10 +21,7 @@ export function readUnsized(path: string, file: number, most = mostBytes): Buffe
 }
 /** The error where more than `most` bytes come. */
 export const noEnd = (path: string, most: number): Problem =>
-  new Problem(
-    `${path} has no end within ${showBytes(most)}`,
-    "name a file, or what ends: the part that is wanted, written to a file, has no such limit",
-  );
+  new Problem(`${path} has no end within ${showBytes(most)}`, "name a file, such as one of the part that is wanted");
 /** A file's text; what is no UTF-8 becomes U+FFFD. */
 export const readText = (path: string): string =>
   withFileErrors(path, "read", () => {

@@ -28,8 +28,17 @@ const isLetOfSeveral = ({ all }: ErrorSite): boolean => {
   const open = all.findLastIndex((t) => t.image === "(");
   return all[open - 1]?.image === "let" && !all.slice(open).some((t) => t.image === ")");
 };
-/** The name before the last `:`. */
-const memberOf = ({ all }: ErrorSite): string => all[all.findLastIndex((t) => t.image === ":") - 1]?.image ?? "name";
+/** The name of the member that stands before, if it is written `name: ...`, as a layer is; else undefined. */
+function layerBefore({ all }: ErrorSite): string | undefined {
+  let depth = 0; // of brackets, from the end
+  for (const [i, { image }] of [...all.entries()].toReversed()) {
+    if (/^[)\]}]$/.test(image)) depth++;
+    else if (/^[([{]$/.test(image) && depth-- === 0) return undefined;
+    else if (image === ":" && depth === 0)
+      return /^(param|state)$/.test(all[i - 2]?.image ?? "") ? undefined : all[i - 1]?.image;
+  }
+  return undefined;
+}
 const isText = ({ token }: ErrorSite): boolean => token?.tokenType === Str;
 const isReserved = ({ token }: ErrorSite): boolean => token !== undefined && reservedWords.includes(token.tokenType);
 
@@ -146,7 +155,8 @@ const remedies: readonly Remedy[] = [
   {
     token: /^=$/,
     wanted: /a method or `}`$/,
-    help: (at) => `a variable is \`param ${memberOf(at)}: float[N] = ...\`, or \`state\` if it is not trained`,
+    when: (at) => layerBefore(at) !== undefined,
+    help: (at) => `a variable is \`param ${layerBefore(at)}: float[N] = ...\`, or \`state\` if it is not trained`,
   },
   { wanted: /a method or `}`$/, help: "a member is `name: Layer(...)`, `param`, `state`, `if` or a method" },
   {

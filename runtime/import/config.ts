@@ -155,6 +155,7 @@ const kinds: Readonly<Record<Kind, { readonly text: string; readonly fits: (x: u
   size: wholeIn(1, largest),
   count: wholeIn(0, largest),
   number: { text: "a number of at least 0", fits: (x) => Number.isFinite(x) && Number(x) >= 0 },
+  positive: { text: "a number above 0", fits: (x) => Number.isFinite(x) && Number(x) > 0 },
   boolean: { text: "true or false", fits: (x) => typeof x === "boolean" },
 };
 function wholeIn(least: number, most: number): (typeof kinds)[Kind] {

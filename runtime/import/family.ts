@@ -25,8 +25,8 @@ export interface ConfigValue {
   readonly from?: (config: Json) => number | boolean | null | undefined;
   readonly must?: string;
 }
-/** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; true or false. */
-export type Kind = "layers" | "size" | "count" | "number" | "boolean";
+/** A whole number of layers, which may be 0; one of at least 1; one that may be 0; any number from 0 on; one above 0, by which something is divided; true or false. */
+export type Kind = "layers" | "size" | "count" | "number" | "positive" | "boolean";
 /** Reads a number of layers of config.json, which must be a whole one. `fallback`: the value if it is missing; else it is required. */
 export type Count = (key: string, fallback?: number) => number;
 export interface Family {

@@ -173,9 +173,29 @@ const helps: Record<string, [text: string, help: string]> = {
     "layer A(D) { w: float[D] = 0 }",
     "a variable is `param w: float[N] = ...`, or `state` if it is not trained",
   ],
+  "a value after a layer that has arguments with names": [
+    'import { Linear } from "std/nn" layer A(D) { w: Linear(D, D, std: 0.5) = 0 }',
+    "a variable is `param w: float[N] = ...`, or `state` if it is not trained",
+  ],
+  "a second value of a variable": [
+    "layer A(D) { param w: float[D] = 0 = 1 }",
+    "a member is `name: Layer(...)`, `param`, `state`, `if` or a method",
+  ],
+  "a value after a method": [
+    "layer A(D) { f(x: float[D]) -> float[D] { return x } = 1 }",
+    "a member is `name: Layer(...)`, `param`, `state`, `if` or a method",
+  ],
   "a parameter of an array of layers": [
     'import { Linear } from "std/nn" layer A(D) { l: Linear(D, D)[4] forward(x: float[D]) -> float[D] { return x @ l.weight } }',
     "of one it is `l[0].weight`, of all `l[:].weight`",
+  ],
+  "a method of an array of layers": [
+    "layer B(D) { twice(x: float[D]) -> float[D] { return 2 * x } } layer A(D) { l: B(D)[4] forward(x: float[D]) -> float[D] { return l.twice(x) } }",
+    "of one it is `l[0].twice`",
+  ],
+  "`forward` of an array of layers": [
+    'import { Linear } from "std/nn" layer A(D) { l: Linear(D, D)[4] forward(x: float[D]) -> float[D] { return l.forward(x) } }',
+    "pick one: `l[0](x)`, all: `l[:](x)`, by index: `l[index](x)`, or one after the other: `for layer in l { x = layer(x) }`",
   ],
   "a function called as a member": [
     'import { dropout } from "std/nn" layer A(D) { drop: dropout(0.1) forward(x: float[D]) -> float[D] { return x } }',

@@ -47,7 +47,19 @@ test("what a family's blocks cannot be is refused by its key", () => {
   refused(() => openTransformers(other("qwen2_moe", { layer_types: types })), "layer_types", "sliding_attention");
   refused(() => openTransformers(other("glm4_moe", { n_group: 2 })), "n_group is 2");
   refused(() => openTransformers(other("granitemoe", { attention_bias: true })), "attention_bias is true");
-  refuses("granitemoe", { logits_scaling: 0 }, "logits_scaling is 0", "a number above 0");
+  for (const [type, key] of [
+    ["granitemoe", "logits_scaling"],
+    ["gemma2", "query_pre_attn_scalar"],
+    ["gemma2", "attn_logit_softcapping"],
+    ["gemma2", "final_logit_softcapping"],
+    ["gemma3_text", "query_pre_attn_scalar"],
+    ["gemma3_text", "final_logit_softcapping"],
+    ["gemma4_text", "final_logit_softcapping"],
+    ["gemma4_text_edge", "final_logit_softcapping"],
+    ["nanochat", "final_logit_softcapping"],
+    ["beam", "final_logit_softcapping"],
+  ] as const)
+    refuses(type, { [key]: 0 }, `${key} is 0`, "a number above 0");
   refused(() => openTransformers(other("granitemoeshared", { shared_intermediate_size: 0 })), "from 1 to");
   const kinds = ["sliding_attention", "full_attention"];
   refused(() => openTransformers(other("afmoe", { layer_types: [0, 1, 0, 1].map((i) => kinds[i]) })), "layer_types is");

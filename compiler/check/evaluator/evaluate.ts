@@ -229,7 +229,7 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
     return memberOfPicked(w, object, e.name, quoted(e.object.span, "experts[index]"), scope);
   if (object.kind !== "layer")
     return fail("E0313", `${kindText[object.kind]} has no members`, e.name.span, {
-      help: object.kind === "layers" ? ofEachHelp(e) : noMemberHelp(e),
+      help: object.kind === "layers" ? ofEachHelp(e, object.layers) : noMemberHelp(e),
     });
   const layer = oneOf(w, object, e.object.span);
   const { name } = e.name;
@@ -237,9 +237,11 @@ function memberValue(w: World, e: Extract<ast.Expr, { kind: "member" }>, scope: 
   const found = memberOf(layer, e.name);
   return found.kind === "slot" ? readSlot(w, found, scope) : found;
 }
-function ofEachHelp({ object, name }: Extract<ast.Expr, { kind: "member" }>): string {
+function ofEachHelp({ object, name: { name } }: Extract<ast.Expr, { kind: "member" }>, of: Instances): string {
   const layers = quoted(object.span, "layers");
-  return `of one it is \`${layers}[0].${name.name}\`, of all \`${layers}[:].${name.name}\``;
+  if (name === "forward") return pickHelp(layers);
+  const ofAll = of.kinds[0]?.members.get(name)?.().kind === "fn" ? "" : `, of all \`${layers}[:].${name}\``;
+  return `of one it is \`${layers}[0].${name}\`${ofAll}`;
 }
 
 function indexValue(w: World, e: Extract<ast.Expr, { kind: "index" }>, scope: Scope): Val {

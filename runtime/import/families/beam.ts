@@ -50,6 +50,7 @@ export const beam: Family = {
     scale: required("routed_scaling_factor"),
     cap: {
       keys: ["final_logit_softcapping"],
+      kind: "positive",
       from: ({ final_logit_softcapping: cap = 30 }) => (typeof cap === "number" ? cap : undefined),
       must: "a number",
     },

@@ -11,7 +11,6 @@ import {
   nearAndFar,
   oneOfWords,
   outerNames,
-  positive,
   required,
   requiredAs,
   ropeThetaKeys,
@@ -39,9 +38,9 @@ const windows = "full attention in the dense blocks, then windows in all but eac
 /** What logits are divided by, as they are multiplied in transformers. */
 const soft: ConfigValue = {
   keys: ["logit_scale"],
-  from: ({ logit_scale: scale }) => {
-    const by = positive(scale ?? 0.0625);
-    return by === undefined ? undefined : 1 / by;
+  from: ({ logit_scale: given }) => {
+    const scale = given ?? 0.0625;
+    return typeof scale === "number" && Number.isFinite(scale) && scale > 0 ? 1 / scale : undefined;
   },
   must: "a number above 0",
 };

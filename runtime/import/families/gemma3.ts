@@ -62,8 +62,8 @@ export const gemma3Text: Family = {
     stretch: stretch("full_attention"),
     near_stretch: stretch("sliding_attention"),
     window: windowOf(attention.of),
-    scalar: defaultTo(256, "query_pre_attn_scalar"),
-    cap: { keys: ["final_logit_softcapping"], fallback: null },
+    scalar: { ...defaultTo(256, "query_pre_attn_scalar"), kind: "positive" },
+    cap: { keys: ["final_logit_softcapping"], fallback: null, kind: "positive" },
   },
   supported: {
     hidden_activation: "gelu_pytorch_tanh",

@@ -82,7 +82,7 @@ export const gemma4Text: Family = {
     part: required(rope("full", "partial_rotary_factor")),
     same: { keys: ["attention_k_eq_v"], fallback: false },
     window: requiredAs("size", "sliding_window"),
-    cap: { keys: ["final_logit_softcapping"], fallback: null },
+    cap: { keys: ["final_logit_softcapping"], fallback: null, kind: "positive" },
   },
   supported: {
     hidden_activation: "gelu_pytorch_tanh",

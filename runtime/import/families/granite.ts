@@ -2,15 +2,7 @@
 import { type Blocks, type Family, floatTag, type Json, lookup } from "../family.ts";
 import { kindsOf, mambaNames } from "./mamba.ts";
 import { grouped } from "./mixtral.ts";
-import {
-  attentionNames,
-  mixtureHeader,
-  outerNames,
-  positive,
-  required,
-  requiredAs,
-  unbiasedSettings,
-} from "./shared.ts";
+import { attentionNames, mixtureHeader, outerNames, required, requiredAs, unbiasedSettings } from "./shared.ts";
 
 const graniteHeader: Family["header"] = {
   ...mixtureHeader,
@@ -18,11 +10,7 @@ const graniteHeader: Family["header"] = {
   scale: { keys: ["attention_multiplier"], fallback: 1 },
   part: { keys: ["residual_multiplier"], fallback: 1 },
   wide: { keys: ["embedding_multiplier"], fallback: 1 },
-  soft: {
-    keys: ["logits_scaling"],
-    from: ({ logits_scaling: by }) => positive(by ?? 1), // logits are divided by it
-    must: "a number above 0",
-  },
+  soft: { keys: ["logits_scaling"], fallback: 1, kind: "positive" },
 };
 /** A SwiGLU whose gate and up are one matrix, or those of all experts. */
 const fusedNames = (theirs: string, ours: string): Family["names"] => ({

@@ -1,5 +1,5 @@
 // Hunyuan 4: latent attention with sinks over keys that an indexer chooses, mixtures, and independent streams.
-import type { ConfigValue, Family, Json } from "../family.ts";
+import type { Family, Json } from "../family.ts";
 import { deepseekV32 } from "./deepseek.ts";
 import { required, stackedExpertNames, wordOfEach } from "./shared.ts";
 
@@ -10,14 +10,6 @@ const feeds = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i === 0
 /** The first block has nothing to take. */
 const firstFull = (config: Json): unknown =>
   indexers.of(config)?.[0] === "shared" ? "a list that begins with full" : indexers.only(config);
-
-/** Of the experts' products; transformers' text says that 0 means none, and its code gives zeros for it. */
-const limit: ConfigValue = {
-  keys: ["swiglu_limit"],
-  fallback: 10,
-  from: ({ swiglu_limit: is }) => (is === undefined ? 10 : typeof is === "number" && is > 0 ? is : undefined),
-  must: "a number above 0",
-};
 
 /** Each name as transformers has it, and as the files of `save_pretrained` and of the release do. */
 const connectionNames = (theirs: string, own: string, ours: string): Family["names"] =>
@@ -52,7 +44,7 @@ export const hunyuan4: Family = {
     N: required("hc_mult"),
     most: { keys: ["hc_magnitude"], fallback: 2 },
     hyper_eps: { keys: ["hc_eps"], fallback: 1e-6 },
-    limit,
+    limit: { keys: ["swiglu_limit"], fallback: 10, kind: "positive" }, // transformers' text says that 0 means none, and its code gives zeros for it
   },
   supported: {
     ...deepseekV32.supported,

@@ -121,7 +121,7 @@ export const nanochat: Family = {
     ...header,
     cap: {
       keys: ["final_logit_softcapping"],
-      kind: "number",
+      kind: "positive",
       from: ({ final_logit_softcapping: cap = 15 }) => (cap === null || typeof cap === "number" ? cap : undefined),
       must: "a number, or null",
     },

@@ -16,9 +16,6 @@ export const denseHeader: Family["header"] = {
   eps: required("rms_norm_eps"),
   std: { keys: ["initializer_range"], fallback: null },
 };
-/** A number above 0; undefined: it is something else. */
-export const positive = (x: unknown): number | undefined =>
-  typeof x === "number" && Number.isFinite(x) && x > 0 ? x : undefined;
 export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("num_experts_per_tok") };
 export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
 export const ropeSetting = (config: Json, key: string): unknown =>

@@ -87,9 +87,9 @@ export const gemma2: Family = {
     Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     window: requiredAs("size", "sliding_window"),
-    scalar: required("query_pre_attn_scalar"),
-    cap: required("attn_logit_softcapping"),
-    last: required("final_logit_softcapping"),
+    scalar: requiredAs("positive", "query_pre_attn_scalar"),
+    cap: requiredAs("positive", "attn_logit_softcapping"),
+    last: requiredAs("positive", "final_logit_softcapping"),
   },
   supported: {
     ...unbiasedSettings,
