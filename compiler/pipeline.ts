@@ -36,7 +36,7 @@ import { lower } from "./lower/lower.ts";
 import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
-import { dividedParameters } from "./partition/store-placement.ts";
+import { dividedStores } from "./partition/store-placement.ts";
 import { wholeWhereRead } from "./partition/whole-parameters.ts";
 import {
   alone,
@@ -288,7 +288,8 @@ function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
 }
 function gathering(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
   const doc = "parameters of which each worker has a part are whole where they are read";
-  return graphPass("whole", doc, (graph) => wholeWhereRead(g, graph, dividedParameters(sharing.stores(), sharing)));
+  const divided = (role: Store["role"]): ReadonlySet<string> => dividedStores(sharing.stores(), sharing, role);
+  return graphPass("whole", doc, (graph) => wholeWhereRead(g, graph, divided("parameter"), divided("optimizer")));
 }
 function dataPartitioning(g: G, sharing: WorkerSharing, leastSaved?: number): Pass<Graph, Graph> {
   const doc = "one worker's graph: ops on its shards, with collectives";

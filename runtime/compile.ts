@@ -2,7 +2,7 @@
 import { type Loaded, loadFile } from "../compiler/check/index.ts";
 import { requireValid } from "../compiler/check/valid.ts";
 import { Bug, Problem } from "../compiler/diagnostic.ts";
-import { precisionFlagText, weightsFlagText } from "../compiler/flag-text.ts";
+import { precisionFlagText, shardParametersFlagText, weightsFlagText } from "../compiler/flag-text.ts";
 import { fp4PerByte } from "../compiler/graph/codes.ts";
 import type { Elaborated, Store } from "../compiler/graph/node.ts";
 import type { Kernel } from "../compiler/kernel/ir.ts";
@@ -268,14 +268,18 @@ const memoryCheck =
     const needed = stores.map((s) => atLeast(s, request));
     requireStores(needed, target === "cuda" ? { bytes: deviceMemory(device) } : world.memory(), narrower(request));
   };
-/** What to try before smaller sizes. */
-function narrower({ weights, precision, restored, entries }: TargetRequest): string {
-  if (weights !== undefined) return "";
+/** What to try before smaller sizes. Codes are not divided, so none is advised where parameters are. */
+function narrower(request: TargetRequest): string {
+  const { weights, precision, restored, entries, workers = 1, shardParameters = false } = request;
+  if (weights !== undefined || shardParameters) return "";
+  const trains = entries.some((e) => e.method === "train" && e.name !== "evaluate");
+  const divided =
+    trains && workers > 1 ? `give ${shardParametersFlagText}, which divides what is not in experts, or ` : "";
   const f32 = precision === "f32";
   if (restored)
-    return `give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText("int8")}, which ${f32 ? "leaves a quarter" : "halves them"}, or `;
-  return entries.some((e) => e.method === "train")
-    ? `if most of them are not trained, as under adapters, give ${weightsFlagText("int8")}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
+    return `${divided}give ${f32 ? `${precisionFlagText("bf16")}, which halves them, or ` : ""}${weightsFlagText("int8")}, which ${f32 ? "leaves a quarter" : "halves them"}, or `;
+  return trains
+    ? `${divided}if most of them are not trained, as under adapters, give ${weightsFlagText("int8")}${f32 ? ` or ${precisionFlagText("bf16")}` : ""}, or `
     : "";
 }
 /** Which matrices become codes is known once the passes have run: here all do that are to. */

@@ -109,8 +109,8 @@ function shardScatter(
   const more = dims(item(args, at).type).length - batch - 1;
   const lead = leadSharding(
     places.map((p, i) => {
-      if (!isSharded(p) || i <= at || p.axis < axis) return p;
-      return p.axis > axis + more ? { ...p, axis: p.axis - more } : replicated; // along the picks it is of no use
+      if (!isSharded(p) || i < at || p.axis < (i === at ? batch : axis)) return p;
+      return i > at && p.axis > axis + more ? { ...p, axis: p.axis - more } : replicated; // along the picks it is of no use
     }),
   );
   if (!lead || lead.axis === axis) return null;

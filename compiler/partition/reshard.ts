@@ -124,6 +124,8 @@ export class Resharder {
       }
       case "scatter":
         return this.#shardDistinct(x, axis, sharding);
+      case "all_gather":
+        return this.#shardBeforeGather(x, axis, sharding);
       default:
         if (op.lower !== "point" || op.name === "after") return null;
         return item(
@@ -134,6 +136,15 @@ export class Resharder {
           x.index,
         );
     }
+  }
+  /** The shard that a worker had before it was gathered; null: that was another. */
+  #shardBeforeGather({ node }: Value, axis: number, { parts, pieces }: Even): Value | null {
+    const { workers, groups, stride } = node.attrs as OpAttrs["all_gather"];
+    const own = groupAlong(this.#axis, parts);
+    const isSame = workers === own.workers && groups === own.groups && stride === own.stride;
+    if (axis !== 0 || pieces || !isSame) return null;
+    const moved = item(node.args, 0);
+    return moved.node.op.name === "after" ? item(moved.node.args, 0) : moved;
   }
   /**
    * A shard, of shape `local`, of random numbers: they are drawn for global positions (of the rows that follow the axis), so they are the same with any

@@ -39,9 +39,9 @@ function isDivided({ role, type }: Store, { shardOptimizer = false, shardParamet
   if (role === "parameter") return shardParameters && type.shape.length > 1;
   return (role === "optimizer" || role === "gradient") && (shardOptimizer || shardParameters);
 }
-/** The names of the parameters outside experts of which each worker of the data axis has a part, by `shardParameters`. */
-export function dividedParameters(stores: readonly Store[], by: PlacedBy): ReadonlySet<string> {
-  const outside = stores.filter((s) => s.role === "parameter" && s.stack === 0 && isDivided(s, by));
+/** The names of the stores outside experts, with this role, of which each worker of the data axis has a part by `shardParameters` or `shardOptimizer`. */
+export function dividedStores(stores: readonly Store[], by: PlacedBy, role: Store["role"]): ReadonlySet<string> {
+  const outside = stores.filter((s) => s.role === role && s.stack === 0 && isDivided(s, by));
   return new Set(outside.filter((s) => isSharded(placementsOf(s, by).data)).map((s) => s.name));
 }
 /**

@@ -35,7 +35,7 @@ import {
 } from "../ops/sharding.ts";
 import { piecesOf } from "../ops/view.ts";
 import { isFloat } from "../types/dtype.ts";
-import { fromTo, sameShape, sum } from "../types/numbers.ts";
+import { fromTo, gcd, sameShape, sum } from "../types/numbers.ts";
 import { count, dims, type } from "../types/type.ts";
 import { groupAlong } from "./mesh.ts";
 
@@ -70,13 +70,16 @@ interface Known {
   readonly place: Placement;
   /** The stores whose sharding it has. */
   readonly from: ReadonlySet<string>;
-  /** Whether its axis is that of these stores, so that they can be cut where it is. */
-  readonly isTheirs: boolean;
+  /** Which part of these stores' axis its own is, so that they can be cut where it is; null: none. */
+  readonly part: PartOfAxis | null;
   /** Of what a matrix shared by rows made: the stores that gave this matrix its parts. Without them it would be shared by columns. */
   readonly summed: ReadonlySet<string>;
 }
+/** How long what is before it, itself and what is after it are, relative to one another. */
+type PartOfAxis = readonly [before: number, own: number, after: number];
 const none: ReadonlySet<string> = new Set();
-const whole: Known = { place: replicated, from: none, isTheirs: true, summed: none };
+const allOfAxis: PartOfAxis = [0, 1, 0];
+const whole: Known = { place: replicated, from: none, part: allOfAxis, summed: none };
 
 /** One pass over the entries, with what was decided and rejected so far. */
 class Walk {
@@ -143,8 +146,9 @@ class Walk {
     const isSum = op.name === "dot" && place.kind === "partial";
     const from = isSharded(place) ? unionOf(given.map((a) => a.from)) : none;
     const summed = isSum ? item(given, 0).from : isSame ? unionOf(given.map((a) => a.summed)) : none;
-    const isTheirs = given.every((a) => a.from.size === 0 || (a.isTheirs && !isCutAlong(r.node, a.place)));
-    this.#known.set(r, { place, from, isTheirs, summed });
+    const [part = allOfAxis, ...others] = given.flatMap((a) => (a.from.size > 0 ? [partOfResult(r.node, a)] : []));
+    const isOne = others.every((other) => part && other && sameShape(part, other));
+    this.#known.set(r, { place, from, part: isOne ? part : null, summed });
   }
   #leaf(node: Node, store: string): void {
     const place = this.places.get(store);
@@ -159,8 +163,9 @@ class Walk {
     const all = met.flatMap(({ own, wanted }) => [own, wanted]).reduce(commonPieces, onePiece);
     const short = met.filter(({ own }) => !sameShape(own, all));
     if (short.length === 0 || !short.every(({ v }) => this.#canCut(v, all))) return false;
-    for (const name of short.flatMap(({ v }) => [...this.#of(v).from]))
-      this.pieces.set(name, commonPieces(this.#piecesOf(name), all));
+    for (const { from, part } of short.map(({ v }) => this.#of(v)))
+      for (const store of [...from].map((name) => this.#sharing(name)))
+        this.pieces.set(store, commonPieces(this.#piecesOf(store), piecesAround(part, all)));
     node.results.forEach((r, i) => {
       const place = rule?.results[i] ?? sharded((node.attrs as OpAttrs["slice"]).axis, evenSharding(this.#parts));
       const isCut = rule !== null && isSharded(place);
@@ -169,23 +174,26 @@ class Walk {
     return true;
   }
   /** The pieces of an argument's axis that is in parts, and those that the op would have it in: it is a slice, or the rule says so. */
-  #meeting({ op, attrs }: Node, v: Value, to: Placement | undefined): Meeting[] {
+  #meeting(node: Node, v: Value, to: Placement | undefined): Meeting[] {
     const { place } = this.#of(v);
     if (!isSharded(place)) return [];
-    const own = evenOf(place).pieces ?? onePiece;
-    if (to) return isSharded(to) && to.axis === place.axis ? [{ v, own, wanted: evenOf(to).pieces ?? onePiece }] : [];
-    const { axis, start, size } = attrs as OpAttrs["slice"];
-    if (op.name !== "slice" || axis !== place.axis) return [];
-    const [from, length] = [number(start), number(size)];
-    const wanted = [from, length, item(dims(v.type), axis) - from - length].filter((n) => n > 0);
-    return length > 0 ? [{ v, own, wanted }] : [];
+    const [own, isCut] = [evenOf(place).pieces ?? onePiece, isCutAlong(node, place)];
+    if (to) {
+      const isMet = isSharded(to) && to.axis === place.axis && !isCut; // operands that are joined have pieces of their own
+      return isMet ? [{ v, own, wanted: evenOf(to).pieces ?? onePiece }] : [];
+    }
+    if (node.op.name !== "slice" || !isCut) return [];
+    const cuts = cutsOf(node);
+    return cuts[1] > 0 ? [{ v, own, wanted: cuts.filter((n) => n > 0) }] : [];
   }
   #canCut(v: Value, pieces: readonly number[]): boolean {
-    const { place, from, isTheirs } = this.#of(v);
-    const isNew = (name: string): boolean =>
-      !sameShape(commonPieces(this.#piecesOf(name), pieces), this.#decided.pieces.get(name) ?? onePiece);
+    const { place, from, part } = this.#of(v);
+    const isNew = (store: string): boolean => {
+      const wanted = commonPieces(this.#piecesOf(store), piecesAround(part, pieces));
+      return !sameShape(wanted, this.#decided.pieces.get(store) ?? onePiece);
+    };
     const fits = isSharded(place) && this.#fits(v, this.#inPieces(place.axis, pieces));
-    return fits && isTheirs && [...from].some(isNew);
+    return fits && part !== null && [...from].some((name) => isNew(this.#sharing(name)));
   }
   #piecesOf(store: string): readonly number[] {
     return this.pieces.get(store) ?? this.#decided.pieces.get(store) ?? onePiece;
@@ -271,7 +279,8 @@ class Walk {
     const [store, own] = this.#axisOf(v, axis) ?? [];
     if (store === undefined || own === undefined || !isFloat(v.type.dtype)) return false;
     const isMatrix = this.#stores.get(store)?.role === "parameter";
-    const isShared = isMatrix && this.#decide(store, this.#inPieces(own, this.#decided.pieces.get(store)));
+    const isShared =
+      isMatrix && this.#decide(store, this.#inPieces(own, this.#decided.pieces.get(sharingKey(store, own))));
     if (isShared) this.#refresh(v);
     return isShared;
   }
@@ -325,6 +334,29 @@ const unitOf = (sharding: AxisSharding): number => evenUnit(evenOf(sharded(0, sh
 /** Whether an op cuts, or joins, the axis that is in parts. */
 const isCutAlong = ({ op, attrs }: Node, place: Placement): boolean =>
   (op.name === "slice" || op.name === "concat") && isSharded(place) && (attrs as OpAttrs["slice"]).axis === place.axis;
+/** How long what is before a slice, itself and what is after it are. */
+function cutsOf({ args, attrs }: Node): PartOfAxis {
+  const { axis, start, size } = attrs as OpAttrs["slice"];
+  const [from, length] = [number(start), number(size)];
+  return [from, length, item(dims(item(args, 0).type), axis) - from - length];
+}
+/** Which part of the stores' axis that of a result is, given that of an argument. */
+function partOfResult(node: Node, { place, part }: Known): PartOfAxis | null {
+  if (part === null || !isCutAlong(node, place)) return part;
+  if (node.op.name === "concat") return null;
+  const [before, own, after] = part;
+  const [first, size, last] = cutsOf(node);
+  const n = first + size + last;
+  const all = [before * n + own * first, own * size, own * last + after * n] as const;
+  const unit = all.reduce(gcd);
+  return [all[0] / unit, all[1] / unit, all[2] / unit];
+}
+/** Where the stores' axis is cut, if this part of it is in these pieces. */
+function piecesAround(part: PartOfAxis | null, pieces: readonly number[]): readonly number[] {
+  const [before, own, after] = part ?? allOfAxis;
+  const all = [before * sum(pieces), ...pieces.map((n) => own * n), after * sum(pieces)];
+  return all.filter((n) => n > 0);
+}
 /** The pieces of an axis that is cut where either is. */
 function commonPieces(p: readonly number[], q: readonly number[]): readonly number[] {
   const n = sum(p) * sum(q);
@@ -354,7 +386,6 @@ export function operandAxis({ node, type }: Value, axis: number, unit: number): 
     case "reshape":
       return reshapedAxis(dims(type), dims(item(node.args, 0).type), axis, unit);
     case "scan":
-      return axis < dims(type).length - 1 ? axis : null;
     case "slice":
       return (node.attrs as OpAttrs["slice"]).axis === axis ? null : axis;
     default:

@@ -1,48 +1,62 @@
 // Parameters of which each worker keeps a part (ZeRO stage 3, Rajbhandari et al. 2020, arXiv 1910.02054): they are made whole where they are read, by one
 // gather for each visit of the layer that they are in. Only the optimizer's step reads parts.
 import type { Builder, Graph, Node, Value } from "../graph/node.ts";
-import { nodesOf, readersOf, rebuildGraph, storeOf } from "../graph/walk.ts";
+import { forwardNodes, nodesOf, readersOf, rebuildGraph, storeOf } from "../graph/walk.ts";
 import { item } from "../item.ts";
 import { getOrMake } from "../memoize.ts";
 import * as b from "../ops/build.ts";
 import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
-import { dims, dtypeOf } from "../types/type.ts";
+import { count, dims, dtypeOf } from "../types/type.ts";
 
-/** The graph in which all but the optimizer's step reads the `divided` parameters, or narrower copies of them, by the op `whole`. */
-export function wholeWhereRead(g: Builder, graph: Graph, divided: ReadonlySet<string>): Graph {
-  const reads = new Reads(g, divided);
-  const ofStep = nodesOfStep(graph, divided);
+/**
+ * The graph in which all but the optimizer's step reads the `divided` parameters, or narrower copies of them, by the op `whole`. `states`: the optimizer's
+ * stores that are divided as they are.
+ */
+export function wholeWhereRead(
+  g: Builder,
+  graph: Graph,
+  divided: ReadonlySet<string>,
+  states: ReadonlySet<string>,
+): Graph {
+  const reads = new Reads(g, graph, divided);
+  const ofStep = new Set([...nodesOfStep(graph, new Set([...divided, ...states])), ...summedAlone(graph, divided)]);
   return rebuildGraph(g, graph, (node, args) =>
     reads.isRead(node) || ofStep.has(node) ? null : reads.withWholes(node, args),
   );
 }
-/** Elementwise ops that make parameters' new contents, with what is elementwise before them; and those of parameters alone that are only summed up. */
-function nodesOfStep(graph: Graph, divided: ReadonlySet<string>): ReadonlySet<Node> {
+/** Elementwise ops that make new contents of these stores, with what is elementwise before them and nothing else reads. */
+function nodesOfStep(graph: Graph, stores: ReadonlySet<string>): ReadonlySet<Node> {
+  const made = new Set(graph.results.flatMap((r) => (r.role === "store" && stores.has(r.name) ? [r.value.node] : [])));
+  const readers = readersOf(nodesOf(graph));
   const found = new Set<Node>();
-  const visit = ({ node, type }: Value): void => {
-    if (node.op.lower !== "point" || found.has(node)) return;
-    found.add(node);
-    for (const a of node.args) if (dims(a.type).join() === dims(type).join()) visit(a);
-  };
-  for (const { role, name, value } of graph.results) if (role === "store" && divided.has(name)) visit(value);
+  for (const node of nodesOf(graph).toReversed()) {
+    const readBy = node.results.flatMap((v) => readers.get(v) ?? []);
+    const isOfStep = (by: Node): boolean => found.has(by) && shapeOf(by) === shapeOf(node);
+    if (node.op.lower === "point" && (made.has(node) || (readBy.length > 0 && readBy.every(isOfStep)))) found.add(node);
+  }
+  return found;
+}
+/** Elementwise ops of parameters alone that are only summed up. */
+function* summedAlone(graph: Graph, divided: ReadonlySet<string>): Generator<Node> {
   const readers = readersOf(nodesOf(graph));
   for (const node of nodesOf(graph)) {
     const isOfParameters = node.op.lower === "point" && node.args.every((a) => divided.has(storeOf(a.node) ?? ""));
     const isSummed = node.results.every((v) => readers.get(v)?.every(({ op }) => op.name === "reduce"));
-    if (isOfParameters && isSummed) found.add(node);
+    if (isOfParameters && isSummed) yield node;
   }
-  return found;
 }
+const shapeOf = ({ results }: Node): string => dims(item(results, 0).type).join();
 
 class Reads {
   readonly #g: Builder;
   readonly #divided: ReadonlySet<string>;
+  readonly #forward: ReadonlySet<Node>;
   readonly #visits = new Visits();
   /** By parameter, dtype and visit. */
   readonly #made = new Map<string, Value>();
 
-  constructor(g: Builder, divided: ReadonlySet<string>) {
-    [this.#g, this.#divided] = [g, divided];
+  constructor(g: Builder, graph: Graph, divided: ReadonlySet<string>) {
+    [this.#g, this.#divided, this.#forward] = [g, divided, forwardNodes(graph)];
   }
   /** Whether a node only gives a parameter, a view of it or of its narrower copy. */
   isRead(node: Node): boolean {
@@ -65,11 +79,22 @@ class Reads {
   withWholes(node: Node, args: readonly Value[]): readonly Value[] {
     const isRead = (a: Value): boolean => this.isRead(a.node);
     if (!args.some(isRead)) return this.#g.withArgs(node, args).results;
-    const operands = node.op.lower === "tile" ? args.filter((a) => !isRead(a)) : [];
+    const operands =
+      node.op.lower === "tile"
+        ? this.#inMemory(
+            node,
+            args.filter((a) => !isRead(a)),
+          )
+        : [];
     return this.#g.withArgs(
       node,
       args.map((a) => (isRead(a) ? this.#whole(a, operands) : a)),
     ).results;
+  }
+  /** Of a product's operands what is in memory anyway: not views, nor gradients that the product makes less of, as those of a head may be made in pieces. */
+  #inMemory(node: Node, operands: readonly Value[]): readonly Value[] {
+    const made = count(item(node.results, 0).type);
+    return operands.filter((a) => this.#forward.has(node) || count(a.type) <= made).map(underViews);
   }
   /** A view of a parameter, or of its copy of `dtype`, as the same view of the whole. */
   #whole({ node, index, type }: Value, operands: readonly Value[], dtype: DType = dtypeOf(type)): Value {
@@ -84,6 +109,8 @@ class Reads {
     return getOrMake(this.#made, `${store} ${dtype} ${visit}`, made);
   }
 }
+const underViews = (v: Value): Value =>
+  v.node.op.lower === "view" && v.node.args.length === 1 ? underViews(item(v.node.args, 0)) : v;
 /** The layer that a parameter is of: the innermost element of an array that it is in; else the layer that declares it. */
 function layerOf(store: string): string {
   const names = store.split(".");

@@ -17,12 +17,13 @@ export function gathersOfStores(
   }
   return found;
 }
-/** Whether a launch makes one buffer, as large as a store that it reads, without a product. */
+/** Whether a launch makes one buffer, of nothing but stores, one of which is as large, without a product. */
 function isCopy(launch: VirtualLaunch | undefined): boolean {
   const [made, ...more] = launch?.args.filter((arg) => !isRead(arg)) ?? [];
   const isOne = made !== undefined && more.length === 0 && made.access === "write";
   if (!launch || !isOne || !isKernel(launch.kernel) || launch.kernel.schedule) return false;
-  return launch.args.some(({ buffer }) => buffer.store !== null && buffer.bytes === made.buffer.bytes);
+  const stores = launch.args.filter(isRead).map(({ buffer }) => buffer);
+  return stores.every(({ store }) => store !== null) && stores.some(({ bytes }) => bytes === made.buffer.bytes);
 }
 
 interface Gather {
@@ -30,7 +31,7 @@ interface Gather {
   /** The launches that make what it moves. */
   readonly copies: readonly number[];
   readonly bytes: number;
-  /** Where the last launch that it needs stands among the others, and the first that reads it. */
+  /** Where the last launch that it needs stands among the others, and the first that must come after it or a copy; the number of others: none must. */
   readonly ready: number;
   readonly read: number;
 }
@@ -59,6 +60,7 @@ export function gathersAhead(
     }
     made.add(other);
   }
+  for (const { at, copies } of waiting) for (const rest of [...copies, at]) made.add(rest);
   return [...made];
 }
 function inOrderOfReaders(
@@ -77,7 +79,10 @@ function inOrderOfReaders(
       -1,
       ...[at, ...copies].flatMap((to) => [...(before[to] ?? [])].map((from) => place.get(from) ?? -1)),
     ),
-    read: Math.min(others.length, ...[...edges.from(at)].map((to) => place.get(to) ?? others.length)),
+    read: Math.min(
+      others.length,
+      ...[at, ...copies].flatMap((from) => [...edges.from(from)].map((to) => place.get(to) ?? others.length)),
+    ),
   }));
   return found.toSorted((a, b) => a.read - b.read);
 }

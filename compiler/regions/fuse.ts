@@ -56,8 +56,11 @@ const maxAccessPaths = 8;
 function releasesMoved({ op, args, results }: Node): boolean {
   const [x, y] = [args[0], results[0]];
   if (op.name === "reduce") return x?.node.op.name === "all_to_all";
-  return op.name === "gather" && x?.node.op.name === "all_gather" && y !== undefined && count(y.type) < count(x.type);
+  return op.name === "gather" && x !== undefined && y !== undefined && isMoved(x) && count(y.type) < count(x.type);
 }
+/** Whether an all_gather brought it, or what it is a view of. */
+const isMoved = ({ node: { op, args } }: Value): boolean =>
+  op.name === "all_gather" || (op.lower === "view" && args[0] !== undefined && isMoved(args[0]));
 
 /** Visits every node once, in reverse topological order, and decides which values are stored. */
 class Fusion {

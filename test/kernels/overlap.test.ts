@@ -282,6 +282,39 @@ copy3, begin all_gather, wait for 6, product2, wait for 10, product3`;
 wait for 2, product1, wait for 4, product2, wait for 6, product3`;
   assert.is(named(gathering(4, 2 ** 17)), onOneLine(small));
 });
+test("gathers of stores that are results are made, though no launch reads them", () => {
+  const weights = [0, 1, 2, 3].map((i) => ofStore(next(`weight${i}`, 2 ** 20)));
+  const wholes = weights.map((_, i) => next(`whole${i}`, 2 ** 21));
+  const gathers = weights.map((from, i) => collective("all_gather", [read(from), write(wholes[i] ?? given)]));
+  const [x, y] = [next("x"), next("y")];
+  const launches = [
+    ...gathers,
+    product("product0", [read(given), write(x)]),
+    product("product1", [read(x), read(wholes[0] ?? given), write(y)]),
+  ];
+  const results = [...wholes.slice(1), y].map((from) => ({ role: "output" as const, name: from.name, buffer: from }));
+  const stores = [given, ...weights].map((s) => storeOf(s));
+  const steps =
+    "begin all_gather, product0, begin all_gather, wait for 0, product1, wait for 2, all_gather, all_gather";
+  assert.is(named(planMemory([{ entry: "main", launches, assigns: [], results }], stores, options)), steps);
+});
+test("a copy that is gathered goes before whatever else reads it", () => {
+  const weights = [0, 1].map((i) => ofStore(next(`weight${i}`, 2 ** 20))) as [VirtualBuffer, VirtualBuffer];
+  const [copy, one, other] = [next("copy", 2 ** 20), next("one", 2 ** 21), next("other", 2 ** 21)];
+  const [x, y, z] = [next("x"), next("y"), next("z")];
+  const launches = [
+    launch("copy", "", [read(weights[1]), write(copy)], 64),
+    product("product0", [read(given), read(copy), write(x)]),
+    collective("all_gather", [read(weights[0]), write(one)]),
+    product("product1", [read(x), read(one), write(y)]),
+    collective("all_gather", [read(copy), write(other)]),
+    product("product2", [read(y), read(other), write(z)]),
+  ];
+  const results = [{ role: "output" as const, name: z.name, buffer: z }];
+  const stores = [given, ...weights].map((s) => storeOf(s));
+  const steps = "copy, begin all_gather, begin all_gather, product0, wait for 2, product1, product2";
+  assert.is(named(planMemory([{ entry: "main", launches, assigns: [], results }], stores, options)), steps);
+});
 test("terms are added up once the message that brings them has landed, which releases them, not at the end", () => {
   const [slope, terms, sum] = [next("slope", 2 ** 17), next("terms", 2 ** 17), next("sum", 2 ** 16)];
   const [last, end] = [next("last"), next("end")];

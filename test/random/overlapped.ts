@@ -60,7 +60,8 @@ ${others.map((_, i) => `    x = ${draw.of(sums)(`p${i}(x)`)}\n`).join("")}    lo
   };
   const shadow = draw.chance(0.2) ? { shadow: 1 } : {};
   const room = draw.chance(0.2) ? { room: workers } : {};
-  const sharing = { workers, tensorParallel, expertParallel, shardOptimizer: draw.chance(0.3), ...shadow, ...room };
+  const divided = draw.of([{}, {}, { shardOptimizer: true }, { shardParameters: true }]);
+  const sharing = { workers, tensorParallel, expertParallel, ...divided, ...shadow, ...room };
   return { program, sharing };
 }
 const sums = [(y: string) => `x + ${y}`, (y: string) => `x - tanh(${y})`, (y: string) => `${y} * x`] as const;

@@ -3,12 +3,14 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Loaded, load, loadFile } from "../../compiler/check/index.ts";
+import { Problem } from "../../compiler/diagnostic.ts";
 import type { Graph, Node } from "../../compiler/graph/node.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
 import { partCount } from "../../compiler/partition/store-placement.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { type BuildRequest, toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import { count, dims, dtypeOf } from "../../compiler/types/type.ts";
+import { type CompileRequest, compileProgram } from "../../runtime/compile.ts";
 import { project } from "../project.ts";
 import { compare, shown } from "./compare-workers.ts";
 
@@ -126,6 +128,62 @@ test("matrices are gathered for each visit of their layer, for its forward and b
   assert.equal(collectives(train, "all_to_all").length, 2 * 2 + 3);
   assert.equal(collectives(train, "all_reduce"), []);
 });
+test("what is made of parameters alone is made of whole ones where rows meet it, and of parts in the optimizer's step", () => {
+  const program = load({
+    name: "decaying.moe",
+    text: `import { normal } from "std/init"
+       import { AdamW } from "std/optim"
+       model M(D, N) {
+         param rate: f32[D, N] = normal()
+         param table: f32[D, N] = normal()
+         train(x: f32[B, D]) {
+           let memory = x[:, :, new] * exp(rate)[new]
+           loss square = mean(memory ** 2) + mean((x @ tanh(table)) ** 2)
+           optimize with AdamW(clip: inf)
+         }
+       }`,
+  });
+  const entries = [{ method: "train", name: "train", sizes: { B: 10 } }];
+  const { graphs } = toGraphs(program, { sizes: { D: 8, N: 6 }, entries, ...divided }, silentObserver());
+  const train = nodesOf(graphs[1] as Graph);
+  assert.equal(collectives(train, "all_gather"), ["f32 8 6", "f32 8 6"]);
+  assert.equal(collectives(train, "all_to_all"), ["f32 2 4 6", "f32 2 4 6"]);
+  compare({ program, request: { sizes: { D: 8, N: 6 }, entries }, workers: 2, shardParameters: true });
+});
+test("what a gather waits for is no view, which would be stored for it", () => {
+  const waiting = made().train.filter(({ op, args }) => op.name === "after" && args[0]?.node.op.name === "param");
+  assert.is(waiting.length, 6);
+  for (const { args } of waiting) {
+    assert.is(args.length, 2);
+    assert.is.not(args[1]?.node.op.lower, "view");
+  }
+});
+const heads = load({
+  name: "heads.moe",
+  text: `import { Linear } from "std/nn"
+     import { cross_entropy } from "std/loss"
+     import { AdamW } from "std/optim"
+     model M(D, V) {
+       body: Linear(D, D)[3]
+       heads: Linear(D, V)[3]
+       train(x: f32[B, D], targets: i32[B]) {
+         let y = x
+         for linear in body { y = tanh(linear(y)) }
+         loss first = cross_entropy(heads[0](y), targets)
+         loss second = cross_entropy(heads[1](y), targets)
+         loss third = cross_entropy(heads[2](y), targets)
+         optimize with AdamW()
+       }
+     }`,
+});
+test("heads are cut into pieces of rows as they are where all workers have them, though a gather waits beside their gradients", () => {
+  const [rows, columns] = [8, 32];
+  const entries = [{ method: "train", name: "train", sizes: { B: 2 * rows } }];
+  const request = { sizes: { D: 4, V: columns }, entries, limits: { heads: 64 } };
+  const { graphs } = toGraphs(heads, { ...request, ...divided }, silentObserver());
+  const shapes = nodesOf(graphs[1] as Graph).map(({ results: [made] }) => (made ? dims(made.type) : []));
+  assert.not(shapes.some((shape) => shape[0] === rows && shape[1] === columns));
+});
 test("with recomputation a layer's matrices are gathered once for its second forward and its backward; of bf16 half the bytes move", () => {
   const { train } = made({ recompute: true, precision: "bf16" });
   const found = collectives(train, "all_gather");
@@ -143,7 +201,21 @@ function temporary(L: number, V: number): number {
 test("what a step takes besides stores grows with the layers by parts of gradients alone, and with the vocabulary by one table", () => {
   const few = temporary(4, 512);
   assert.ok(temporary(12, 512) - few < 1.01 * ((8 * 2) / 4));
-  assert.ok(temporary(4, 8 * 8192) - few < 2.4 * 8); // the table, its gradient, and a part of terms
+  for (const V of [8 * 8192, 8 * 8192 + 1]) // of which the workers divide the rows, or the columns
+    assert.ok(temporary(4, V) - few < 2.4 * 8); // the table, its gradient, and a part of terms
+});
+test("where parameters do not fit each worker, it is told to divide them; not to keep as codes what is divided", async () => {
+  const path = join(project, "examples/gpt-moe.moe");
+  const entries = [{ method: "train", name: "train", sizes: { B: 2, T: 4 } }];
+  const huge = { path, target: "host", precision: "f32", sizes: { ...sizes, L: 1, D: 2 ** 20 }, entries } as const;
+  const advice = (how: Partial<CompileRequest>): Promise<string> =>
+    compileProgram({ ...huge, ...how }).then(
+      () => "",
+      (error: unknown) => (error instanceof Problem ? error.help : String(error)),
+    );
+  assert.match(await advice({}), /^if most of them are not trained/);
+  assert.match(await advice({ workers: 2 }), /^give `--shard-parameters` .*, or if most of them are not trained/);
+  assert.match(await advice({ workers: 2, shardParameters: true }), /^lower the model's sizes/);
 });
 test("codes are not divided", () => {
   assert.throws(

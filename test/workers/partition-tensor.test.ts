@@ -201,6 +201,61 @@ test("a matrix that slices cut is shared in their pieces, with its bias; and not
     "all_reduce 3 3 1": 1,
   });
 });
+for (const { what, loss, pieces } of [
+  {
+    what: "what a slice is cut from may be a slice",
+    loss: "down(y[..., :H] * tanh(y[..., H:])[..., :H] * y[..., H:][..., H:])",
+    pieces: { "all.weight": [1, 1, 1], "down.weight": undefined },
+  },
+  {
+    what: "what is joined with pieces has not theirs",
+    loss: "last(concat([tanh(y), more(x)], axis: -1)) * down(y[..., :H] * y[..., H:2 * H] * y[..., 2 * H:])",
+    pieces: {
+      "all.weight": [1, 1, 1],
+      "more.weight": undefined,
+      "last.weight": [1, 1, 1, 3],
+      "down.weight": undefined,
+    },
+  },
+  {
+    what: "running sums of a parameter, along an axis that is not in parts, are in parts",
+    loss: "down(y[..., :H] * cumsum(rate, axis: 0)[1])",
+    pieces: { "all.weight": [1, 2], rate: undefined, "down.weight": undefined },
+  },
+  {
+    what: "pieces of an axis that is not shared after all are not those of another",
+    loss: "down(z[:2] * z[2:]) * down(z[1])",
+    pieces: { several: undefined, "down.weight": undefined },
+  },
+])
+  test(what, () => {
+    const program = load({
+      name: "sliced.moe",
+      text: `import { Linear } from "std/nn"
+         import { Sgd } from "std/optim"
+         model Sliced(D = 4, H = 4) {
+           all: Linear(D, 3 * H)
+           more: Linear(D, 3 * H)
+           param rate: f32[2, H] = 1
+           param several: f32[4, D, H] = 1
+           last: Linear(6 * H, D)
+           down: Linear(H, D)
+           train(x: f32[B, T, D]) {
+             let y = all(x)
+             let z = (f32(range(4))[:, new, new] * x[0]) @ several
+             loss square = mean((${loss}) ** 2)
+             optimize with Sgd(lr: 0.1)
+           }
+         }`,
+    });
+    const entries = training(2);
+    const { stores } = graphsOf(program, entries);
+    const shared = stores.flatMap(({ name, role, shards }) =>
+      role === "parameter" && shards ? [[name, shards[0]?.pieces]] : [],
+    );
+    assert.equal(Object.fromEntries(shared), pieces);
+    compare({ program, request: { sizes: {}, entries }, workers: 2, tensorParallel: 2 });
+  });
 test("no worker makes more of a shared matrix's gradient than it has", () => {
   const { graphs, stores } = graphsOf(model(grouped), training(3), { sizes: { V: 22 } });
   const found = stores.filter((s) => s.shards).map((s) => dims(s.type).reduce((n, x) => n * x));

@@ -303,6 +303,12 @@ test("sums of groups by choices that a table of another length is read by", () =
     store === "tables" ? sharded(0, evenSharding(2)) : replicated,
   );
 });
+const secondAxis = (store: string): Placement => (store === "x" ? replicated : sharded(1, evenSharding(2)));
+test("rows are put at places of which each worker has some, along the second of two axes", () => {
+  const [x, rows] = [b.param(builder, "x", type("f32", [6])), b.param(builder, "rows", type("f32", [3, 2]))];
+  const value = b.put(builder, x, b.param(builder, "index", type("i32", [3, 2])), rows);
+  assert.equal(movedBy(value, secondAxis), { all_gather: 2 * 6 });
+});
 const inQuarters = (): Placement => sharded(0, evenSharding(4));
 test("room for a part of a row is room for it", () => {
   const param = (name: string, dtype: DType, shape: readonly number[]): Value =>
