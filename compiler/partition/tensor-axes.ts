@@ -36,7 +36,7 @@ import {
 import { piecesOf } from "../ops/view.ts";
 import { isFloat } from "../types/dtype.ts";
 import { fromTo, gcd, sameShape, sum } from "../types/numbers.ts";
-import { count, dims, type } from "../types/type.ts";
+import { count, dims } from "../types/type.ts";
 import { groupAlong } from "./mesh.ts";
 
 type Places = ReadonlyMap<string, Sharded>;
@@ -201,7 +201,7 @@ class Walk {
   /** Whether an op gets what it needs of an argument: a part of what all have must be free, and a whole of what is in parts worth it. */
   #convert(node: Node, v: Value, to: Placement): boolean {
     const { place, summed } = this.#of(v);
-    if (isSharded(place) && !satisfies(place, to)) return this.#gather(v);
+    if (isSharded(place) && !satisfies(place, to)) return this.#gather(v, node.args);
     if (!isSharded(to) || isSharded(place) || this.#isFree(v, to)) return true;
     const others = node.args.map((a) => this.#of(a).from);
     const isInPartsNext = summed.size > 0 && this.#isInPartsNext(node, to, summed, others);
@@ -224,16 +224,20 @@ class Walk {
     const isLess = this.#mostElements(summed) < Math.max(...others.map((from) => this.#mostElements(from)));
     return isOfHeads || (isScaled && isLess) || [...summed].every((name) => this.#isRejected(name));
   }
-  /** Whether it is worth its message. */
-  #gather(v: Value): boolean {
+  /** Whether it is worth its message. If not, and it meets another of `args` in parts, the smaller matrix is left whole. */
+  #gather(v: Value, args: readonly Value[] = []): boolean {
     const { from } = this.#of(v);
     const size = this.#mostElements(from);
     const isWorthwhile = size >= leastMatrix && count(v.type) * gatheredShare <= size;
-    if (!isWorthwhile) this.#reject(from);
-    return isWorthwhile;
+    if (isWorthwhile) return true;
+    const others = args.map((a) => this.#of(a).from).filter((of) => of.size > 0);
+    this.#reject(others.reduce((least, of) => (this.#mostElements(of) < this.#mostElements(least) ? of : least), from));
+    return false;
   }
+  /** Of the largest of these that is a parameter: how large a state is depends on the batch. */
   #mostElements(stores: ReadonlySet<string>): number {
-    return Math.max(0, ...[...stores].map((name) => count(this.#stores.get(name)?.type ?? type("f32", []))));
+    const found = [...stores].flatMap((name) => this.#stores.get(name) ?? []);
+    return Math.max(0, ...found.map((s) => (s.role === "parameter" ? count(s.type) : 0)));
   }
   #reject(from: ReadonlySet<string>): void {
     for (const name of from) this.rejected.add(this.#sharing(name));

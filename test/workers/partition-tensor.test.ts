@@ -314,6 +314,18 @@ test("rows of a table in parts are summed once: as copies in bf16, or as f32 whe
     );
   }
 });
+test("of latents and heads that meet, the larger matrix is shared: that of the heads", () => {
+  const program = model("LatentAttention(D, 2, 0, 4, 4, 4, 4, Context)");
+  const entries = generating(2);
+  const { stores } = graphsOf(program, entries, { sizes: oneLayer });
+  const attention = Object.entries(sharedAxes(stores)).filter(([name]) => name.startsWith("attention."));
+  assert.equal(attention, [
+    ["attention.query", 1],
+    ["attention.up", 1],
+    ["attention.output", 0],
+  ]);
+  compare({ program, request: { sizes: oneLayer, entries }, workers: 2, tensorParallel: 2 });
+});
 test("numbers that are added to themselves again and again are looked at once", () => {
   const program = load({
     name: "doubled.moe",
