@@ -65,7 +65,7 @@ export const room: Flag<number> = {
 /** A switch without a value. */
 export const shardOptimizer: Flag<boolean> = {
   flags: "--shard-optimizer",
-  doc: "several workers: each keeps a part of the optimizer's state of the parameters that all have (ZeRO, stage 1). Less memory; the same results, to rounding",
+  doc: "several workers: each keeps a part of the optimizer's state, and of sums of gradients, of the parameters that all have (ZeRO, stages 1 and 2). Less memory; the same results, to rounding",
   parse: () => true,
 };
 export const shardParameters: Flag<boolean> = {

@@ -14,6 +14,7 @@ import {
 } from "../compiler/check/index.ts";
 import { requireValid } from "../compiler/check/valid.ts";
 import { Problem } from "../compiler/diagnostic.ts";
+import { memoize } from "../compiler/memoize.ts";
 import type { Sizes } from "../compiler/pipeline.ts";
 import { readText } from "../compiler/read-file.ts";
 import type { Import, Stmt } from "../compiler/syntax/ast.ts";
@@ -110,8 +111,8 @@ export const isCopied = (program: Loaded, folder: string): boolean =>
     ([name, text]) => existsSync(join(folder, name)) && readText(join(folder, name)) === text,
   );
 
-/** The texts that `copyProgram` writes, by file name. */
-function flattened({ main, modules }: Loaded): Map<string, string> {
+/** The texts that `copyProgram` writes, by file name. Made once: files may be moved meanwhile. */
+const flattened = memoize(({ main, modules }: Loaded): ReadonlyMap<string, string> => {
   const names = new Map([[main.name, "model.moe"]]);
   for (const { name } of modules)
     if (!name.startsWith("std/") && name !== main.name)
@@ -121,7 +122,7 @@ function flattened({ main, modules }: Loaded): Map<string, string> {
     return file === undefined ? [] : [[file, renamed(program.span.source.text, program.imports, names)]];
   });
   return new Map(texts);
-}
+});
 /** Replaces the paths of imports, from the last to the first, so that the spans of earlier ones stay valid. */
 const renamed = (text: string, imports: readonly Import[], names: ReadonlyMap<string, string>): string =>
   imports.toReversed().reduce((result, { from, fromSpan, span }) => {

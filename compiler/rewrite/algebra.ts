@@ -289,13 +289,16 @@ const wholeRange: Rule = {
 };
 
 const sameTypes = (x: Value, y: Value | undefined): boolean => y !== undefined && sameType(x.type, y.type);
+function addedConcats(v: Value): ReturnType<typeof matchOp<"concat">>[] {
+  const sum = matchOp(v, "binary");
+  return sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
+}
 /** The gradients of slices of one tensor add up in this way: `concat(x, 0) + concat(0, y) = concat(x, y)`. */
 const sumOfConcats: Rule = {
   name: "concat(a, b) + concat(c, d) = concat(a + c, b + d), of equal cuts",
   root: "binary",
   apply(v, g) {
-    const sum = matchOp(v, "binary");
-    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
+    const [x, y] = addedConcats(v);
     if (!x || !y || !x.args.every((a, i) => sameTypes(a, y.args[i]))) return null; // so along one axis
     const pieces = x.args.map((a, i) => b.add(g, a, y.args[i] ?? a));
     return x.args.length === y.args.length ? b.concat(g, pieces, x.attrs.axis) : null;
@@ -311,8 +314,7 @@ const sumOfGapped: Rule = {
   name: "concat(.., a, 0, ..) + concat(.., 0, b, ..) = concat(.., a, b, ..)",
   root: "binary",
   apply(v, g) {
-    const sum = matchOp(v, "binary");
-    const [x, y] = sum?.attrs.fn === "add" ? sum.args.map((a) => matchOp(a, "concat")) : [];
+    const [x, y] = addedConcats(v);
     if (!x || !y || x.attrs.axis !== y.attrs.axis) return null;
     const filled = [x, y].flatMap((c) => piecesOf(c).filter(({ value }) => splatOf(value) !== 0));
     const ordered = filled.toSorted((p, q) => p.from - q.from);

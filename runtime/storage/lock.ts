@@ -16,6 +16,9 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
 import { makeFolder } from "./files.ts";
 
+/** As this process found it: a machine may get another name meanwhile. */
+const host = hostname();
+
 /**
  * Locks a folder (made if needed) for this process; returns a function that releases it, which the process's exit also calls. Folders that it made
  * and that are still empty are then removed. A lock that a live process holds is a Problem.
@@ -40,10 +43,15 @@ export function lockFolder(folder: string): () => void {
   process.prependListener("exit", release); // before the listener that ends the other workers, and with them this process
   return release;
 }
-const ownHolder = (): string =>
-  `${JSON.stringify({ host: hostname(), pid: process.pid, started: startOf(process.pid) })}\n`;
-/** Whether a folder that this process locked is still there with its lock: a user may have removed it. */
-export const holdsFolder = (folder: string): boolean => readHolder(join(folder, "lock")) === ownHolder();
+const ownHolder = (): string => `${JSON.stringify({ host, pid: process.pid, started: startOf(process.pid) })}\n`;
+/** Whether a folder that this process locked still has that lock: a user may have removed it. One that cannot be read may still be there. */
+export function holdsFolder(folder: string): boolean {
+  try {
+    return readFileSync(join(folder, "lock"), "utf8") === ownHolder();
+  } catch (error) {
+    return !hasErrorCode(error, "ENOENT");
+  }
+}
 /** Makes `path` this process's lock, replacing that of a dead process. */
 function take(folder: string, path: string, own: string): void {
   for (let tries = 0; !create(path, own); tries++) {
@@ -115,9 +123,9 @@ function readHolder(path: string): string | null {
  * Whether a lock's holder runs. One on another machine counts as running; a text that cannot be parsed was cut off by a crash while it was written.
  */
 function isAlive(held: string): boolean {
-  const [, host, pid, started] = /"host":"([^"]*)","pid":(\d+),"started":"([^"]*)"/.exec(held) ?? [];
+  const [, on, pid, started] = /"host":"([^"]*)","pid":(\d+),"started":"([^"]*)"/.exec(held) ?? [];
   if (pid === undefined) return false;
-  return host !== hostname() || (startOf(Number(pid)) === started && started !== "");
+  return on !== host || (startOf(Number(pid)) === started && started !== "");
 }
 /** A process's start time, in the kernel's ticks, which tells it from a later process with the same id; "" if there is no such process. */
 function startOf(pid: number): string {

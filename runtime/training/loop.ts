@@ -78,8 +78,8 @@ export interface TrainSetup {
   readonly sourceLength: number | null;
   /** After how many evaluations in a row without a better one the loop ends; null: it does not. */
   readonly patience: number | null;
-  /** Called before a step is written: makes the folder again if a user has removed it. */
-  readonly restoreFolder?: () => void;
+  /** Called before a step is written: makes the folder again if a user has removed it, and says whether it did. */
+  readonly restoreFolder?: () => boolean;
   /** When it is aborted, on any worker, the current step is finished and saved, and the loop ends. */
   readonly signal?: AbortSignal;
 }
@@ -107,10 +107,11 @@ export async function* trainSteps(setup: TrainSetup): AsyncGenerator<TrainStep, 
     const times = clock.tick(done);
     const evaluates = done === config.steps || isDue(done, setup.evaluateEvery);
     const heldOut = evaluates ? await heldOutLoss(setup, unsaved, done) : null;
+    const restored = setup.restoreFolder?.() ?? false;
+    if (config.keepBest && world.anyWorker("whether the best checkpoint is lost", restored)) best = null;
     if (compares && heldOut !== null) best = afterEvaluation(best, done, heldOut);
     const keeps = config.keepBest === true && best?.step === done;
     const saves = ended(done) || keeps || stopped() || isDue(done, setup.saveEvery);
-    setup.restoreFolder?.();
     const saved = folder !== null && saves ? save(setup, folder, { step: done, best, last }) : null;
     const kept = folder !== null && keeps ? keep(setup, folder, done) : null;
     isSaved = folder === null || saved !== null;

@@ -209,11 +209,13 @@ function begun(run: PlannedRun, compiled: Compiled, from: Checkpoint | null): Om
     if (ownFolder !== null) writeRunFiles(ownFolder, program, { config, text, about });
   };
   writeFiles();
-  const restoreFolder = (): void => {
-    if (ownFolder === null || holdsFolder(ownFolder)) return;
+  const restoreFolder = (): boolean => {
+    if (ownFolder === null || holdsFolder(ownFolder)) return false;
     lockFolder(ownFolder); // a Problem if another run has it
+    if (existsSync(join(ownFolder, "config.json"))) return false; // its lock alone was removed
     options.warn?.(`${ownFolder} was removed while it is trained: it is written again, without the steps up to here`);
     writeFiles();
+    return true;
   };
   const setup: TrainSetup = { ...run, executable, modelLosses: measure.losses, from, best, restoreFolder };
   return {

@@ -1,13 +1,14 @@
 // One run writes a folder, whoever begins and dies when.
 import { spawn } from "node:child_process";
 import fs, { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { hostname } from "node:os";
+import { syncBuiltinESMExports } from "node:module";
+import os, { hostname } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { makeFolder } from "../../runtime/storage/files.ts";
-import { lockFolder } from "../../runtime/storage/lock.ts";
+import { holdsFolder, lockFolder } from "../../runtime/storage/lock.ts";
 import { problem } from "../assert-problem.ts";
 import { full } from "../full.ts";
 import { withPatchedFs } from "../patch-fs.ts";
@@ -17,6 +18,9 @@ const test = suite("lock");
 const root = temporaryFolder();
 let folders = 0;
 const failure = (code: string): Error => Object.assign(new Error(code), { code });
+const unread = (): never => {
+  throw failure("EIO");
+};
 const noHardLinks = (): never => {
   throw failure("EPERM");
 };
@@ -56,6 +60,22 @@ test("two runs do not write one folder; a dead holder holds nothing", () => {
   writeFileSync(lock, "another's, who found none"); // ours was removed by hand
   late();
   assert.is(readFileSync(lock, "utf8"), "another's, who found none");
+});
+test("a folder is held until its lock is gone or another's, whatever the machine is called meanwhile", async () => {
+  const run = fresh();
+  makeFolder(run);
+  const release = lockFolder(run);
+  const { hostname: named } = os;
+  os.hostname = () => "renamed";
+  syncBuiltinESMExports();
+  assert.ok(holdsFolder(run));
+  os.hostname = named;
+  syncBuiltinESMExports();
+  await withPatchedFs({ readFileSync: unread }, () => assert.ok(holdsFolder(run)));
+  release();
+  assert.not.ok(holdsFolder(run));
+  writeFileSync(join(run, "lock"), "another's");
+  assert.not.ok(holdsFolder(run));
 });
 
 test("a lock that cannot be read is held; one is made without hard links too", async () => {

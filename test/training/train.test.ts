@@ -223,6 +223,18 @@ test("the checkpoint with the lowest held-out loss is kept beside the last two",
   assert.equal([best.model, best.training], [same.model, same.training]);
   assert.equal(best.state.best, { step: 16, heldOut: 2, since: 0 });
 });
+test("once a run's folder was removed, with the best checkpoint in it, the next evaluation is the best", async () => {
+  const folder = fresh();
+  let steps = 0;
+  const restoreFolder = (): boolean => {
+    if (++steps !== 8) return false;
+    rmSync(folder, { recursive: true });
+    return true;
+  };
+  const last = (await run(folder, { ...keeping, restoreFolder }, evaluated(3, 4, 5, 6, 7))).steps.at(-1);
+  assert.equal(last?.best, { step: 8, heldOut: 4, since: 3 });
+  assert.equal(checkpointSteps(bestOf(folder)), [8]);
+});
 test("a run that was cut off and resumed keeps the best of an unbroken one", async () => {
   const fake = evaluated(3, 2, 4, 2.5, 5);
   const [whole, broken] = [fresh(), fresh()];

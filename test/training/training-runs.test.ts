@@ -1,7 +1,7 @@
 // Whole runs by the interpreter: what they begin with, how they go on, what of them is refused before anything is written.
 import { rejects as assertRejects } from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -49,8 +49,11 @@ test("a run on token numbers has batches of them, and goes on with them unasked"
 });
 test("a folder that is removed while it is trained is written again, whole; not if another run has it", async () => {
   const [data, program, out] = [join(root, "removed-text"), join(root, "removed.moe"), fresh()];
+  const layers = join(root, "of", "layers.moe");
+  mkdirSync(dirname(layers));
   writeFileSync(data, "kept as it is. ".repeat(20));
-  writeFileSync(program, small(256, 4));
+  writeFileSync(layers, small(256, 4));
+  writeFileSync(program, 'import { Small } from "./of/layers.moe"\nmodel Removed() = Small()\n');
   const warned: string[] = [];
   const warn = (line: string): void => void warned.push(line);
   const options = { program, data: [data], target: "reference", batch: 1, length: 8, steps: 3, warn } as const;
@@ -58,13 +61,19 @@ test("a folder that is removed while it is trained is written again, whole; not 
   const found: number[] = [];
   for await (const { step, loss } of train({ ...options, out })) {
     found.push(loss);
-    if (step === 1) rmSync(out, { recursive: true });
+    if (step === 1) for (const path of [out, layers]) rmSync(path, { recursive: true });
   }
-  assert.equal(warned, [`${out} was removed while it is trained: it is written again, without the steps up to here`]);
-  assert.equal([...found, ...(await lossesOf({ ...options, out, resume: true, steps: 4 }))], whole);
-  const taken = train({ ...options, steps: 6, out, resume: true });
+  const warnings = [`${out} was removed while it is trained: it is written again, without the steps up to here`];
+  assert.equal(warned, warnings);
+  const more = { ...options, program: join(out, "model.moe"), out, resume: true };
+  assert.equal([...found, ...(await lossesOf({ ...more, steps: 4 }))], whole);
+  const [taken, lock] = [train({ ...more, steps: 7 }), join(out, "lock")];
   await taken.next();
-  writeFileSync(join(out, "lock"), '{"host":"elsewhere","pid":1,"started":"0"}');
+  rmSync(lock);
+  await taken.next();
+  assert.ok(existsSync(lock));
+  assert.equal(warned, warnings);
+  writeFileSync(lock, '{"host":"elsewhere","pid":1,"started":"0"}');
   await assertRejects(taken.next(), /another run writes/);
 });
 const tiny = {
