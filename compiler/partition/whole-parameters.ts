@@ -58,7 +58,7 @@ class Reads {
   constructor(g: Builder, graph: Graph, divided: ReadonlySet<string>) {
     [this.#g, this.#divided, this.#forward] = [g, divided, forwardNodes(graph)];
   }
-  /** Whether a node only gives a parameter, a view of it or of its narrower copy. */
+  /** Whether a node only gives parameters, as views of them or of their narrower copies. */
   isRead(node: Node): boolean {
     return this.#isView(node, (of) => this.#isParameter(of) || this.#isCopy(of));
   }
@@ -73,7 +73,7 @@ class Reads {
   }
   #isView(node: Node, isBase: (node: Node) => boolean): boolean {
     if (isBase(node)) return true;
-    return node.op.lower === "view" && node.args.length === 1 && this.#isView(item(node.args, 0).node, isBase);
+    return node.op.lower === "view" && node.args.length > 0 && node.args.every((x) => this.#isView(x.node, isBase));
   }
   /** `node`, which reads `args`, with whole parameters. */
   withWholes(node: Node, args: readonly Value[]): readonly Value[] {
@@ -96,12 +96,12 @@ class Reads {
     const made = count(item(node.results, 0).type);
     return operands.filter((a) => this.#forward.has(node) || count(a.type) <= made).map(underViews);
   }
-  /** A view of a parameter, or of its copy of `dtype`, as the same view of the whole. */
+  /** A view of parameters, or of their copies of `dtype`, as the same view of the whole ones. */
   #whole({ node, index, type }: Value, operands: readonly Value[], dtype: DType = dtypeOf(type)): Value {
     const store = storeOf(node);
     if (store !== null) return this.#gathered(store, item(node.results, 0), dtype, operands);
-    const of = this.#whole(item(node.args, 0), operands, dtype);
-    return node.op.name === "cast" ? of : item(this.#g.add(node.op, [of], node.attrs).results, index);
+    const of = node.args.map((x) => this.#whole(x, operands, dtype));
+    return node.op.name === "cast" ? item(of, 0) : item(this.#g.add(node.op, of, node.attrs).results, index);
   }
   #gathered(store: string, x: Value, dtype: DType, operands: readonly Value[]): Value {
     const { visit, first } = this.#visits.visit(layerOf(store), operands);
