@@ -147,8 +147,65 @@ test("what is made of parameters alone is made of whole ones where rows meet it,
   const { graphs } = toGraphs(program, { sizes: { D: 8, N: 6 }, entries, ...divided }, silentObserver());
   const train = nodesOf(graphs[1] as Graph);
   assert.equal(collectives(train, "all_gather"), ["f32 8 6", "f32 8 6"]);
+  assert.not(train.some(({ op }) => op.name === "gather")); // the step's part of what was gathered is the part that it was gathered from
   assert.equal(collectives(train, "all_to_all"), ["f32 2 4 6", "f32 2 4 6"]);
   compare({ program, request: { sizes: { D: 8, N: 6 }, entries }, workers: 2, shardParameters: true });
+});
+test("squares of a matrix that are only summed are of its part; three matrices of an element of an array are kept together", () => {
+  const program = load({
+    name: "gated.moe",
+    text: `import { Linear } from "std/nn"
+       import { AdamW } from "std/optim"
+       layer Gated(D, H) {
+         up: Linear(D, H)
+         gate: Linear(D, H)
+         down: Linear(H, D)
+         forward(x: f32[B, D]) -> f32[B, D] { return x + down(tanh(up(x)) * gate(x)) }
+       }
+       model M(D, H) {
+         param scale: f32[D] = 1
+         blocks: Gated(D, H)[3]
+         idle: Linear(D, H)
+         train(x: f32[B, D]) {
+           let y = scale * x
+           for block in blocks { y = block(y) }
+           loss square = mean(y ** 2)
+           metric size = sum(idle.weight * idle.weight)
+           optimize with AdamW(clip: inf)
+         }
+       }`,
+  });
+  const request = { sizes: { D: 4, H: 8 }, entries: [{ method: "train", name: "train", sizes: { B: 10 } }] };
+  const { graphs } = toGraphs(program, { ...request, ...divided }, silentObserver());
+  const gathers = collectives(nodesOf(graphs[1] as Graph), "all_gather");
+  const again = gathers.filter((what) => what.startsWith("again"));
+  assert.equal([gathers.length - again.length, again.length], [3 * 3, 3]); // of the first block; the last two are kept
+  compare({ program, request, workers: 2, shardParameters: true });
+});
+test("matrices of experts of two kinds, which are joined, are gathered in bf16 as others are", () => {
+  const program = load({
+    name: "kinds.moe",
+    text: `import { Linear } from "std/nn"
+       import { AdamW } from "std/optim"
+       layer Bent(D) {
+         inner: Linear(D, D)
+         forward(x: float[...S, D]) -> float[...S, D] { return tanh(inner(x)) }
+       }
+       model M(D) {
+         experts: [Linear(D, D)[2], Bent(D)[2]]
+         train(x: float[B, D], index: i32[B]) {
+           loss square = mean(f32(experts[index](x)) ** 2)
+           optimize with AdamW(clip: inf)
+         }
+       }`,
+  });
+  const entries = [{ method: "train", name: "train", sizes: { B: 10 } }];
+  const { graphs } = toGraphs(program, { sizes: { D: 4 }, entries, ...divided, precision: "bf16" }, silentObserver());
+  const gathers = collectives(nodesOf(graphs[1] as Graph), "all_gather");
+  assert.equal(
+    gathers.filter((what) => what.endsWith("4 4")),
+    Array(4).fill("bf16 4 4"),
+  );
 });
 test("what a gather waits for is no view, which would be stored for it", () => {
   const waiting = made().train.filter(({ op, args }) => op.name === "after" && args[0]?.node.op.name === "param");
