@@ -322,9 +322,9 @@ test("products in pieces of their depth, of temporaries whose rows begin at 16 b
 });
 
 /** Rows of a temporary that begin at 16 bytes, gathered into a product whose depth ends within a copy of 16 bytes, and into one along the rows of groups. */
-function gathered(dtype: DType): Run & { readonly graph: Graph } {
+function gathered(dtype: DType, D: number): Run & { readonly graph: Graph } {
   const g = new GraphBuilder(ops);
-  const [N, D, H, E] = [75, 150, 24, 5];
+  const [N, H, E] = [75, 24, 5];
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
   const index = b.param(g, "index", { dtype: "i32", shape: [2 * N] });
   const by = b.route(g, b.rem(g, b.abs(g, index), E), E);
@@ -335,16 +335,33 @@ function gathered(dtype: DType): Run & { readonly graph: Graph } {
   const [x, y] = [rows("x"), rows("y")];
   const dot = (name: string): Value => b.raggedDot(g, x, p(name, E, D, H), by.offsets);
   const graph = graphOf([b.mul(g, dot("gate"), b.sigmoid(g, dot("up"))), b.raggedOuter(g, x, y, by.offsets)]);
-  return { name: dtype, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
+  return { name: `${dtype}, ${D} wide`, graph, sequence: loweredForCuda(graph), stores: storesOf(valuesOf(graph)) };
 }
 test("rows that are gathered, beyond the last of which others lie", () => {
-  const runs = (["f32", "bf16"] as const).map(gathered);
+  const runs = (["f32", "bf16"] as const).map((dtype) => gathered(dtype, 150));
   for (const { sequence } of runs) {
     const texts = kernelsOf([sequence]).map((k) => k.text);
     assert.ok(texts.some((text) => /left\.bind\(mn, .*\[m \+ i\]/.test(text) && text.includes("right1")));
     assert.ok(texts.some((text) => /left\.gather\([^]*right\.gather\(/.test(text)));
   }
   return inAllWays(runs, near);
+});
+test("rows that are gathered more than 32 at a time, whose indices each lane has several of", () => {
+  const runs = (["f32", "bf16"] as const).map((dtype) => gathered(dtype, 24));
+  for (const { sequence } of runs) {
+    const outer = kernelsOf([sequence]).find(({ text }) => text.includes("left.gather("));
+    assert.match(outer?.text ?? "", /SharedTile<\w+, (64|128), \d+, [^>]*> left\(/);
+  }
+  return inAllWays(runs, near);
+});
+test("bf16 by f32 is multiplied without rounding the f32", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, dtype: DType, ...shape: number[]): Value => b.param(g, name, { dtype, shape });
+  const graph = graphOf([b.matmul(g, p("x", "bf16", 20, 40), p("w", "f32", 40, 72))]);
+  const sequence = loweredForCuda(graph);
+  const { text } = item(kernelsOf([sequence]), 0);
+  assert.ok(text.includes("SharedTile<bf16, ") && text.includes("SharedTile<f32, "), text);
+  return inAllWays([{ name: "f32", graph, sequence, stores: storesOf(valuesOf(graph)) }], near);
 });
 
 /** A graph of one input. */
