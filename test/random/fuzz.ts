@@ -11,6 +11,7 @@ import { ProgramError } from "../../compiler/program-error.ts";
 import { tune } from "../../runtime/measure/tune.ts";
 import { storesOf } from "../graphs.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { randomAttention } from "./attention.ts";
 import { checkCommands, checkKilled } from "./commands.ts";
 import type { Stores } from "./compare.ts";
 import { checkDamaged } from "./damaged.ts";
@@ -74,6 +75,10 @@ export const kinds: Readonly<Record<string, (seed: string) => Case>> = {
     const rights = new Draw(`${seed}, its right operands`).of(["numbers", "numbers", "codes", "fp4"] as const);
     const { graph, stores, forms } = randomProducts(seed, rights);
     return calculated({ ...graph, name: seed }, stores, forms);
+  },
+  attention: (seed) => {
+    const { graph, stores, note } = randomAttention(seed);
+    return calculated({ ...graph, name: seed }, stores, note);
   },
   tune: tuned,
   cuda: emulated,
@@ -235,6 +240,7 @@ function calculatedOnEmulator(seed: string): Case {
     () => randomProducts(seed),
     () => randomProducts(seed, "codes"),
     () => randomProducts(seed, "fp4"),
+    () => randomAttention(seed),
   ])();
   const named = { graph: { ...graph, name: "graph" }, stores };
   return {
