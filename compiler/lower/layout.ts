@@ -68,7 +68,7 @@ class LayoutClasses {
     if (top !== member) this.#parents.set(member, top);
     return top;
   }
-  /** Whether some contraction reads a value of the class as a weight, and nothing reads one in another order. */
+  /** Whether some contraction reads a value of the class as a weight, and none must lie in rows. */
   wantsPanels(layoutClass: Value | string): boolean {
     const among = (list: readonly Value[]): boolean => list.some((v) => this.classOf(v) === layoutClass);
     return among(this.#weights) && !among(this.#refused);
@@ -82,17 +82,20 @@ class LayoutClasses {
     const uses = usesIn(nodes, new Set(valuesOf(graph)));
     const stored = graph.results.filter((r) => r.role === "store" && !isGenerated(r.value));
     const held = new Set([...stored.map((r) => r.value), ...nodes.filter((n) => storeOf(n)).flatMap((n) => n.results)]);
-    const isReadOtherwise = (v: Value): boolean =>
-      sameLayoutValues(v, uses).some((x) => (uses.get(x) ?? []).some((u) => u.use === "other"));
+    // a scatter begins with its base, which it reads otherwise, so its result lies in rows too
+    const isInRows = (v: Value): boolean =>
+      sameLayoutValues(v, uses).some(
+        (x) => x.node.op.name === "scatter" || (uses.get(x) ?? []).some((u) => u.use === "other"),
+      );
     const isHeld = (v: Value): boolean => sameLayoutValues(v, uses).some((x) => held.has(x));
     // these do not join the class of what they are made from: a value that is in no store may have another layout
     const isSeparate = (v: Value): boolean =>
-      v.type.shape.length < 2 || isGenerated(v) || isMovedByCollective(v) || (isReadOtherwise(v) && !isHeld(v));
+      v.type.shape.length < 2 || isGenerated(v) || isMovedByCollective(v) || (isInRows(v) && !isHeld(v));
     for (const { name, value } of stored) this.#join(value, name);
     for (const v of nodes.flatMap((n) => n.results).filter((x) => !isSeparate(x))) {
       const store = storeOf(v.node);
       if (store !== null) this.#join(v, store);
-      if (isReadOtherwise(v)) this.#refused.push(v);
+      if (isInRows(v)) this.#refused.push(v);
       for (const { use, user } of uses.get(v) ?? []) {
         if (use === "weight") this.#weights.push(v);
         if (use === "same") for (const result of user.results) if (!isSeparate(result)) this.#join(v, result);

@@ -104,6 +104,15 @@ function turned(): Graph {
   ];
   return { name: "turned", results: [{ role: "output", name: "y", value: b.matmul(g, x, b.swap(g, v)) }] };
 }
+/** x @ (w + s), where rows are put into s one after the other. */
+function putInto(): Graph {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const first = b.put(g, b.broadcastTo(g, b.constant(g, 0, "f32"), [64, 128]), b.iota(g, 1), p("r", 1, 128));
+  const s = b.put(g, first, b.add(g, b.iota(g, 1), 7), p("t", 1, 128));
+  const value = b.matmul(g, p("x", 61, 64), b.add(g, p("w", 64, 128), s));
+  return { name: "put", results: [{ role: "output", name: "y", value }] };
+}
 /** x @ w, x @ v and y @ w^T of bf16, of each number of rows; summed and given in f32. */
 function short(...rows: readonly number[]): Graph {
   const g = new GraphBuilder(ops);
@@ -136,6 +145,7 @@ const cases: Readonly<Record<string, Case>> = {
   "mixture of experts, some of them rows": { graph: moeLayer(19, 24, 64, 3, 2) },
   "a step of a model": { graph: gptStep(gpt) },
   "a matrix that is turned": { graph: turned(), forced: ["v"] },
+  "a weight and rows that are put": { graph: putInto() },
   "adamw of a large matrix": { graph: adamw([300, 128]), forced: ["w", "grad", "m", "v"] },
   "adamw of a stack": { graph: adamw([3, 37, 64]), forced: ["w", "grad", "m", "v"] },
   "adamw of a wide matrix": { graph: adamw([2, 7, 1600]), forced: ["w", "grad", "m", "v"] },
