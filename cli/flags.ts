@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
 import {
   commonFlags,
+  contextParallel,
   expertParallel,
   type Flag,
   integerIn,
@@ -48,7 +49,11 @@ export const addSharing = (command: Command): Command =>
   command.addOption(option(tensorParallel)).addOption(option(expertParallel)).addOption(option(room));
 /** The same where the program is trained. */
 export const addTrainingSharing = (command: Command): Command =>
-  addSharing(command).addOption(option(shardOptimizer)).addOption(option(shardParameters)).addOption(option(shadow));
+  addSharing(command)
+    .addOption(option(contextParallel))
+    .addOption(option(shardOptimizer))
+    .addOption(option(shardParameters))
+    .addOption(option(shadow));
 /** Of a model with an encoder: the language of what it reads; `of`: of what. */
 export const sourceLanguage = (of: string): Option =>
   flag(

@@ -20,6 +20,7 @@ export const tokenizerFlagText = flagText("--tokenizer PATH", 'tokenizer: "PATH"
 export const tokensFlagText = flagText("--tokens N", "tokens");
 export const topPFlagText = flagText("--top-p P", "topP");
 export const topKFlagText = flagText("--top-k N", "topK");
+export const contextParallelFlagText = flagText("--context-parallel", "contextParallel");
 export const tensorParallelFlagText = flagText("--tensor-parallel", "tensorParallel");
 export const expertParallelFlagText = flagText("--expert-parallel", "expertParallel");
 export const upcycleFlagText = flagText("--upcycle", "upcycle: true");

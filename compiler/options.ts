@@ -52,6 +52,11 @@ export const tensorParallel: Flag<number> = {
   doc: "several workers: each n consecutive ones share the matrices outside experts, and have the same rows; n divides the number of workers. Default: 1",
   parse: integerIn(1, maxWorkers),
 };
+export const contextParallel: Flag<number> = {
+  flags: "--context-parallel <n>",
+  doc: "training by several workers: each n consecutive ones (or groups of --tensor-parallel) share the tokens of the same sequences, whose length n divides; n divides their number. Less memory for long sequences; the same results, to rounding. Default: 1",
+  parse: integerIn(1, maxWorkers),
+};
 export const expertParallel: Flag<number> = {
   flags: "--expert-parallel <n>",
   doc: "several workers: shard the experts over at most n consecutive workers (groups of --tensor-parallel); n divides their number. Default: over all",

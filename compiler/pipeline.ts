@@ -33,7 +33,7 @@ import type { Kernel } from "./kernel/ir.ts";
 import type { Schedule } from "./kernel/schedule.ts";
 import { choosePanels, type StorePanels } from "./lower/layout.ts";
 import { lower } from "./lower/lower.ts";
-import { dataAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
+import { dataAxis, replicaAxis, type Sharing, tensorAxis } from "./partition/mesh.ts";
 import { partition } from "./partition/partition.ts";
 import { requireFloatExperts, requireShadowed, shadowing } from "./partition/shadowing.ts";
 import { dividedStores } from "./partition/store-placement.ts";
@@ -266,6 +266,7 @@ export const afterGradients = (
   graphPass("scatters", "sums into places become routings", (graph) => expandScatters(g, graph)),
   graphPass("single-unit", "experts of one unit multiply rows by vectors", (graph) => expandSingleUnit(g, graph)),
   ...(tensorAxis(workerSharing).count > 1 ? [tensorPartitioning(g, workerSharing)] : []),
+  ...(replicaAxis(workerSharing).count > 1 ? [replicaPartitioning(g, workerSharing)] : []),
   ...(dataAxis(workerSharing).count > 1 && workerSharing.shardParameters ? [gathering(g, workerSharing)] : []),
   ...(dataAxis(workerSharing).count > 1 ? [dataPartitioning(g, workerSharing, limits.sharedRows)] : []),
   graphPass("finish", "rules of algebra once more", (graph) => simplify(g, graph, true, watched(observer))),
@@ -284,6 +285,12 @@ function tensorPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
   const doc = "what one worker has of matrices that several share, with collectives";
   return graphPass("tensor", doc, (graph) =>
     partition(g, graph, { workers: sharing.workers, axis: tensorAxis(sharing) }, placementsAlong(sharing, "tensor")),
+  );
+}
+function replicaPartitioning(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {
+  const doc = "the batch of each group of workers that share its tokens";
+  return graphPass("replica", doc, (graph) =>
+    partition(g, graph, { workers: sharing.workers, axis: replicaAxis(sharing) }, placementsAlong(sharing, "replica")),
   );
 }
 function gathering(g: G, sharing: WorkerSharing): Pass<Graph, Graph> {

@@ -78,7 +78,10 @@ export interface CommonOptions {
 /** Several workers only: how they share what is trained. */
 export type TrainingSharing = Omit<Sharing, "workers">;
 /** The same of a program's parameters alone. */
-export type ParameterSharing = Omit<TrainingSharing, "shardOptimizer" | "shardParameters" | "shadow">;
+export type ParameterSharing = Omit<
+  TrainingSharing,
+  "contextParallel" | "shardOptimizer" | "shardParameters" | "shadow"
+>;
 /** What options say of a request, with their defaults; it lacks the program's declaration, sizes and entries. */
 export const commonRequest = (
   options: CommonOptions & TrainingSharing,
@@ -91,6 +94,7 @@ export const commonRequest = (
   weights: options.weights,
   onCompile: options.onCompile,
   tensorParallel: options.tensorParallel,
+  contextParallel: options.contextParallel,
   expertParallel: options.expertParallel,
   room: options.room,
   shardOptimizer: options.shardOptimizer,

@@ -122,8 +122,8 @@ function requestOf(program: Loaded, path: string, options: Options): Omit<Compil
   const { workers = 1, printAfter, precision = "f32", tf32, threads, recompute, weights } = options;
   const entry = entryRequest(program, options);
   const [batch] = Object.values(entry.entries[0]?.sizes ?? {});
-  const { tensorParallel, expertParallel, room, shardOptimizer, shardParameters, shadow } = options;
-  const sharing = { tensorParallel, expertParallel, room, shardOptimizer, shardParameters, shadow };
+  const { tensorParallel, contextParallel, expertParallel, room, shardOptimizer, shardParameters, shadow } = options;
+  const sharing = { tensorParallel, contextParallel, expertParallel, room, shardOptimizer, shardParameters, shadow };
   requireSharing(sharing, { size: workers });
   if (typeof batch === "number") requireDivisibleBatch(batch, { size: workers }, sharing);
   const several = workers > 1 ? { workers, ...sharing } : {};

@@ -76,6 +76,8 @@ export interface MeshAxis {
   readonly all: number;
   readonly count: number;
   readonly stride: number;
+  /** Whether they share the tokens of each sequence: an axis of all sequences' tokens then has a piece for each sequence. */
+  readonly tokens?: boolean;
 }
 /**
  * How an axis is sharded among workers. even: into `parts` contiguous parts of equal length; worker r of the mesh's axis has part r % parts; with
@@ -102,6 +104,8 @@ export type Placement =
 /** What a record's `shard` may ask about the workers. partition/partition.ts answers. */
 export interface Workers {
   readonly count: number;
+  /** Whether a reshape may join the axes before one that is shared to it, which makes pieces of it. */
+  readonly joinsAxes?: boolean;
   /** Groups of `n` workers, those of a group with a stride of `stride` among the `count`. */
   group(n: number, stride?: number): Group;
   /** How a routing is done in which each worker sorts only its own choices; null: all workers sort all. */

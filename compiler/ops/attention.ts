@@ -3,7 +3,17 @@
 // of an image).
 // Axes: B sequences, G groups of keys, R query heads per group, T queries, U keys, A and C the widths of keys and values.
 import { TypeMismatch } from "../graph/builder.ts";
-import type { Builder, Mapped, NdArray, Node, OpSharding, Placement, Value, Workers } from "../graph/node.ts";
+import type {
+  AxisSharding,
+  Builder,
+  Mapped,
+  NdArray,
+  Node,
+  OpSharding,
+  Placement,
+  Value,
+  Workers,
+} from "../graph/node.ts";
 import { item } from "../item.ts";
 import { equalAll, type Size } from "../types/size.ts";
 import { count, dims, dtypeOf, showType, type Type, type } from "../types/type.ts";
@@ -157,8 +167,11 @@ function showBound({ at, seen, plus, pair }: Bound): string {
 }
 const times = (n: number, name: string): string => (n === 0 ? "" : n < 0 ? `-${name}` : name);
 
-/** Workers can each do some of the sequences, groups of keys, or heads of queries. All arguments and results have the sequences as first axis. */
+/** Workers can each do some of the sequences, groups of keys, heads of queries, or queries. All arguments and results have the sequences as first axis. */
 function shardAttention(node: Node<Attrs>, args: readonly Placement[], workers: Workers): OpSharding<Attrs> | null {
+  const [queries] = args;
+  if (queries && isSharded(queries) && queries.axis === 3 && queries.sharding.kind === "even")
+    return shardByQueries(node, queries.sharding, workers);
   const isShared = (p: Placement, i: number): boolean =>
     isSharded(p) && p.axis <= lastSharedAxis(item(node.args, i), i);
   const lead = leadSharding(args.filter(isShared));
@@ -175,6 +188,20 @@ function shardByHeads(node: Node<Attrs>, { axis, sharding }: Sharded, workers: W
   const place = (i: number, whole: Placement): Placement => (axis === 2 && isOfKeys(i) ? whole : own);
   const args = node.args.map(({ type: { dtype } }, i) => (dtype === "i32" ? replicated : place(i, replicated)));
   const results = node.results.map((_, i) => (isBackward(node) ? place(i, partial("sum", sharding, workers)) : own));
+  return { args, results };
+}
+/**
+ * Along the queries of each sequence, which stand at its positions `at`. All workers have the keys, the values, where these stand (`seen`) and sinks; each has a term of
+ * the gradients of keys and values.
+ */
+function shardByQueries(node: Node<Attrs>, sharding: AxisSharding, workers: Workers): OpSharding<Attrs> {
+  const { sink } = attentionOf(node);
+  const args = node.args.map((a, i) => {
+    if (dtypeOf(a.type) === "i32") return i % 2 === 1 ? sharded(1, sharding) : replicated; // of `at`, then of `seen`
+    return isOfKeys(i) || a === sink ? replicated : sharded(3, sharding);
+  });
+  const ofKeys = partial("sum", sharding, workers);
+  const results = node.results.map((_, i) => (isBackward(node) && isOfKeys(i) ? ofKeys : sharded(3, sharding)));
   return { args, results };
 }
 

@@ -26,6 +26,9 @@ export function piecesOfAxis(n: number, pieces: readonly number[] = onePiece): A
     return { start, length: size * unit };
   });
 }
+/** How many equal pieces an axis is of; null: they differ. */
+export const equalPieces = ({ pieces = onePiece }: Pick<Even, "pieces">): number | null =>
+  pieces.every((n) => n === pieces[0]) ? pieces.length : null;
 interface AxisPiece {
   readonly start: number;
   readonly length: number;
@@ -137,4 +140,33 @@ export function reshapedAxis(
     (n, i) => product(to.slice(0, i)) === before && n > 0 && n % unit === 0 && item(from, axis) % unit === 0,
   );
   return found < 0 ? null : found;
+}
+/**
+ * The placement of the shape `to`, a reshape of `from`, of which `place` is that of `from`: along the axis with the same parts or, with `joinsAxes`, along one that joins
+ * the axes before it (each of their places is then a piece), or along one of an axis that such pieces make up. null: no axis of `to` has the same parts.
+ */
+export function reshapedPlace(
+  from: readonly number[],
+  to: readonly number[],
+  { axis, sharding }: Sharded,
+  unit: number,
+  joinsAxes = false,
+): Sharded | null {
+  const same = reshapedAxis(from, to, axis, unit);
+  if (same !== null) return sharded(same, sharding);
+  if (!joinsAxes || sharding.kind !== "even" || item(from, axis) % unit !== 0) return null;
+  const before = product(from.slice(0, axis));
+  for (const [i, n] of to.entries()) {
+    const own = inPieces(sharding, before, product(to.slice(0, i)));
+    if (own && n > 0 && n % evenUnit(own) === 0) return sharded(i, own);
+  }
+  return null;
+}
+/** How an axis that has `before` places before it is sharded once it has `after`; null: it is not in as many equal groups of pieces. */
+function inPieces({ parts, pieces = onePiece }: Even, before: number, after: number): Even | null {
+  if (after === 0 || before === 0 || after === before) return null;
+  if (before % after === 0) return evenSharding(parts, Array.from({ length: before / after }, () => pieces).flat());
+  const own = (pieces.length * before) / after;
+  const isRepeated = after % before === 0 && Number.isInteger(own) && pieces.every((n, i) => n === pieces[i % own]);
+  return isRepeated ? evenSharding(parts, pieces.slice(0, own)) : null;
 }

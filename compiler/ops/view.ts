@@ -16,7 +16,7 @@ import {
   localShape,
   onePiece,
   piecesOfAxis,
-  reshapedAxis,
+  reshapedPlace,
   type Sharded,
   sharded,
   shardPointwise,
@@ -39,10 +39,8 @@ export const reshape = define<"reshape">({
   shard({ args, attrs }, [p], workers) {
     if (!p || !isSharded(p)) return null;
     const shape = numbers(attrs.shape);
-    const axis = reshapedAxis(dims(one(args).type), shape, p.axis, workers.unit(p.sharding));
-    if (axis === null) return null;
-    const to = sharded(axis, p.sharding);
-    return { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };
+    const to = reshapedPlace(dims(one(args).type), shape, p, workers.unit(p.sharding), workers.joinsAxes);
+    return to && { args: [p], results: [to], attrs: { shape: localShape(shape, to, workers) } };
   },
   mapped: mapLeading("reshape", ({ shape }, n) => ({ shape: [n, ...shape] })),
   flops: noFlops,

@@ -33,7 +33,7 @@ import {
   samePlacement,
   sharded,
 } from "../ops/sharding.ts";
-import { fromTo, gcd } from "../types/numbers.ts";
+import { fromTo, gcd, sameShape } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type, type } from "../types/type.ts";
 import { groupCount, outerRouting, sortedBy } from "./expert-index.ts";
 import { Gathers, type Placed } from "./gathers.ts";
@@ -76,6 +76,7 @@ export function partition(
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
   readonly count: number;
+  readonly joinsAxes: boolean;
   readonly #g: Builder;
   readonly #axis: MeshAxis;
   readonly #storePlacement: (store: string) => Placement;
@@ -98,6 +99,7 @@ class Partition implements Workers {
   constructor(g: Builder, graph: Graph, options: PartitionOptions, storePlacement: (store: string) => Placement) {
     const { axis = dataAxis(options), room, shardOptimizer, shardParameters, leastSaved } = options;
     [this.#g, this.#axis, this.count, this.#storePlacement] = [g, axis, axis.count, storePlacement];
+    this.joinsAxes = axis.tokens ?? false;
     const nodes = nodesOf(graph);
     this.#exchanged = exchangedRoutings(nodes, storePlacement, axis.count);
     this.#neededWhole = neededWhole(nodes, axis.count);
@@ -292,7 +294,18 @@ class Partition implements Workers {
         this.convertTo(item(node.args, 0), replicated),
       );
     this.#set(node, results, rule ? rule.results : node.results.map(() => replicated));
+    if (rule) this.#scatterAsGathered(node, rule);
     for (const r of node.results) this.#gatherNeeded(r);
+  }
+  /** Terms, on all workers, of the gradient of an argument that was gathered for the node (keys, values) become shards, as it was. */
+  #scatterAsGathered({ args, results }: Node, rule: OpSharding): void {
+    for (const [i, r] of results.entries()) {
+      const [a, own] = [args[i], this.of(r)];
+      const to = a && this.ruleInput(a);
+      if (!to || rule.args[i]?.kind !== "replicated" || !sameShape(dims(a.type), dims(r.type))) continue;
+      if (!this.#resharder.isScattered(own.place, to)) continue;
+      this.#known.set(r, { value: this.#resharder.convert(own.value, own.place, to), place: to });
+    }
   }
   #whole({ args }: Node): Value {
     const [{ value, place }, ...first] = args.map((a) => this.of(a)) as [Placed, ...Placed[]];

@@ -16,12 +16,14 @@ import * as b from "../ops/build.ts";
 import { hasDistinctRows } from "../ops/gather.ts";
 import {
   type Even,
+  equalPieces,
+  evenOf,
   evenParts,
   evenUnit,
   piecesOfAxis,
   placementKey,
   replicated,
-  reshapedAxis,
+  reshapedPlace,
   type Sharded,
   samePlacement,
   sharded,
@@ -119,8 +121,14 @@ export class Resharder {
       }
       case "reshape": {
         const from = item(args, 0);
-        const own = reshapedAxis(shape, dims(from.type), axis, evenUnit(sharding));
-        return own === null ? null : b.reshape(this.#g, this.shard(from, own, sharding), local);
+        const own = reshapedPlace(
+          shape,
+          dims(from.type),
+          sharded(axis, sharding),
+          evenUnit(sharding),
+          this.#axis.tokens,
+        );
+        return own && b.reshape(this.#g, this.shard(from, own.axis, evenOf(own)), local);
       }
       case "scatter":
         return this.#shardDistinct(x, axis, sharding);
@@ -209,6 +217,11 @@ export class Resharder {
       const all = b.make1(this.#g, "all_gather", [rows], groupAlong(this.#axis, parts));
       const [n = 0, ...rest] = dims(all.type);
       if (!pieces) return all;
+      const equal = equalPieces({ pieces });
+      if (equal !== null) {
+        const byPiece = b.reshape(this.#g, all, [parts, equal, n / parts / equal, ...rest]);
+        return b.reshape(this.#g, b.swap(this.#g, byPiece, 0, 1), dims(all.type));
+      }
       const byWorker = b.reshape(this.#g, all, [parts, n / parts, ...rest]);
       const ofAll = piecesOfAxis(n, pieces).map(({ start, length }) =>
         b.reshape(this.#g, b.slice(this.#g, byWorker, 1, start / parts, length / parts), [length, ...rest]),

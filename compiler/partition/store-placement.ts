@@ -3,7 +3,7 @@ import { isRuntimeInput, type MeshAxis, type Placement, type Store, type StoreSh
 import { evenOf, evenSharding, evenUnit, isSharded, replicated, type Sharded, sharded } from "../ops/sharding.ts";
 import { gcd, product } from "../types/numbers.ts";
 import { dims, dtypeOf, type } from "../types/type.ts";
-import { dataAxis, type Sharing, tensorAxis } from "./mesh.ts";
+import { dataAxis, replicaAxis, type Sharing, tensorAxis } from "./mesh.ts";
 
 /** How many rows the entries' inputs have. */
 export const batchesOf = (stores: readonly Store[]): ReadonlySet<number> =>
@@ -15,6 +15,20 @@ export interface PlacedBy extends Sharing {
   /** How the workers of the tensor axis share parameters and states. */
   readonly tensorAxes: ReadonlyMap<string, Sharded>;
 }
+const hasTokens = ({ contextParallel = 1 }: Sharing): boolean => contextParallel > 1;
+const hasRows = (store: Store, { batches }: PlacedBy): boolean =>
+  isBatch(store) || (store.role === "state" && !store.saved && batches.has(dims(store.type)[0] ?? 0));
+const rowShard = ({ type }: Store, count: number): Placement =>
+  evenly(0, (dims(type)[0] ?? 0) % count === 0 ? count : 1);
+/** The tokens of an input are along the axis after that of its rows. */
+function tokenShard(store: Store, count: number): Placement {
+  const [, tokens = 0] = dims(store.type);
+  return isBatch(store) && tokens > 0 && tokens % count === 0 ? evenly(1, count) : replicated;
+}
+/** How the workers of the replica axis share a store: inputs, and states that are kept for their rows. */
+function replicaShard(store: Store, by: PlacedBy): Placement {
+  return hasRows(store, by) && (dims(store.type)[0] ?? 0) > 0 ? rowShard(store, replicaAxis(by).count) : replicated;
+}
 /**
  * How the workers of the data axis share a store. An input (a batch) is sharded among all of them by its rows, and so are states that an entry keeps for
  * the rows of one of the `batches`, as keys and values are in generation. A stack of experts, their gradients and optimizer state are sharded among as
@@ -22,11 +36,10 @@ export interface PlacedBy extends Sharing {
  */
 function dataShard(store: Store, by: PlacedBy): Placement {
   const { count } = dataAxis(by);
-  const { role, saved, stack, type } = store;
+  const { stack, type } = store;
   const [first = 0] = dims(type);
   if (first === 0) return replicated;
-  const hasRows = isBatch(store) || (role === "state" && !saved && by.batches.has(first));
-  if (hasRows) return evenly(0, first % count === 0 ? count : 1);
+  if (hasRows(store, by)) return hasTokens(by) ? tokenShard(store, count) : rowShard(store, count);
   if (stack > 0) return evenly(0, gcd(first, by.expertParallel ?? count));
   const axis = isDivided(store, by) ? dims(type).findIndex((n) => n > 0 && n % count === 0) : -1;
   return axis < 0 ? replicated : evenly(axis, count);
@@ -58,16 +71,22 @@ function tensorShard({ name, of = name, stack, type }: Store, { tensorAxes, ...s
 }
 const evenly = (axis: number, parts: number): Placement =>
   parts > 1 ? sharded(axis, evenSharding(parts)) : replicated;
-/** The placements of a store along the tensor axis, and of what that leaves along the data axis. */
-export function placementsOf(store: Store, by: PlacedBy): { readonly tensor: Placement; readonly data: Placement } {
+export interface Placements {
+  readonly tensor: Placement;
+  readonly replica: Placement;
+  readonly data: Placement;
+}
+/** The placements of a store along the tensor axis, of what that leaves along the replica axis, and of what that leaves along the data axis. */
+export function placementsOf(store: Store, by: PlacedBy): Placements {
   const tensor = tensorShard(store, by);
   const own = partOf(store, tensor, tensorAxis(by));
-  return { tensor, data: dataShard(own, by) };
+  return { tensor, replica: replicaShard(own, by), data: dataShard(own, by) };
 }
 /** The store as one worker has it. */
 export function shardOf(store: Store, by: PlacedBy): Store {
-  const { tensor, data } = placementsOf(store, by);
-  return partOf(partOf(store, tensor, tensorAxis(by)), data, dataAxis(by));
+  const { tensor, replica, data } = placementsOf(store, by);
+  const ofReplica = partOf(partOf(store, tensor, tensorAxis(by)), replica, replicaAxis(by));
+  return partOf(ofReplica, data, dataAxis(by));
 }
 function partOf(store: Store, place: Placement, { stride }: MeshAxis): Store {
   if (!isSharded(place)) return store;

@@ -83,6 +83,7 @@ const training = [
   "given",
   "recompute",
   "tensorParallel",
+  "contextParallel",
   "expertParallel",
   "room",
   "shardOptimizer",

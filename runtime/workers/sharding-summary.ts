@@ -12,19 +12,23 @@ export function shardingSummary(
   stores: readonly StoreInfo[],
   { size }: Pick<Workers, "size">,
   batch: number,
-  { tensorParallel = 1, expertParallel, shardParameters = false, shadow }: TrainingSharing = {},
+  { tensorParallel = 1, contextParallel = 1, expertParallel, shardParameters = false, shadow }: TrainingSharing = {},
 ): string {
-  const groups = size / tensorParallel;
-  const mesh = tensorParallel > 1 ? `${groups} x ${tensorParallel}, ` : "";
+  const groups = size / tensorParallel / contextParallel;
+  const axes = [groups, ...[contextParallel, tensorParallel].filter((n) => n > 1)];
+  const mesh = tensorParallel > 1 || contextParallel > 1 ? `${axes.join(" x ")}, ` : "";
   const rows =
     batch % groups === 0 && groups > 1
       ? `batch ${batch} = ${groups} x ${batch / groups}`
       : `batch ${batch}, all of it on each`;
+  const tokens = contextParallel > 1 ? [`tokens of each sequence shared by ${contextParallel}`] : [];
   const matrices = tensorParallel > 1 ? [`${sharedMatrices(stores, 1)} shared by ${tensorParallel}`] : [];
   const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);
   const experts = arrays
     .toSorted((s, t) => partCount(t) - partCount(s))
-    .map((s) => expertsOf(s, size, tensorParallel, expertParallel));
+    .map((s) =>
+      expertsOf(s, size, tensorParallel, contextParallel > 1 ? (expertParallel ?? contextParallel) : expertParallel),
+    );
   const steps = stores.some(
     (s) => s.role === "optimizer" && s.stack === 0 && s.shards?.some(({ stride }) => stride === tensorParallel),
   );
@@ -34,7 +38,7 @@ export function shardingSummary(
       ? ["each steps its part of what all have"]
       : [];
   const hot = shadow === undefined ? [] : [`up to ${shadow} with the most rows shadowed`];
-  return [`${size} workers: ${mesh}${rows}`, ...matrices, ...new Set(experts), ...hot, ...state].join("; ");
+  return [`${size} workers: ${mesh}${rows}`, ...tokens, ...matrices, ...new Set(experts), ...hot, ...state].join("; ");
 }
 /** How many matrices outside experts workers `stride` apart share. */
 function sharedMatrices(stores: readonly StoreInfo[], stride: number): string {

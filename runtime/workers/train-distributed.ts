@@ -3,6 +3,7 @@ import type { Loaded } from "../../compiler/check/index.ts";
 import { textsOf } from "../../compiler/check/texts.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import {
+  contextParallelFlagText,
   describeValue,
   expertParallelFlagText,
   recomputeFlagText,
@@ -29,30 +30,31 @@ export function requireFiles(files: readonly string[], { size }: Workers, flag =
   if (size > 1 && files.includes("/dev/stdin"))
     throw new Problem("what is piped in reaches worker 0 only", `give ${flag} a file that all workers can read`);
 }
-/** The batch must be a multiple of the number of workers, or of the groups that share matrices, which get equally many rows. */
+/** The batch must be a multiple of the number of workers, or of the groups that share matrices or tokens, which get equally many rows. */
 export function requireDivisibleBatch(
   batch: number,
   { size }: Pick<Workers, "size">,
-  { tensorParallel = 1 }: TrainingSharing = {},
+  { tensorParallel = 1, contextParallel = 1 }: TrainingSharing = {},
 ): void {
-  const groups = size / tensorParallel;
+  const alike = tensorParallel * contextParallel;
+  const groups = size / alike;
   const less = batch - (batch % groups);
   if (less !== batch)
     throw new Problem(
-      `--batch ${batch} cannot be dealt to ${groups} ${tensorParallel > 1 ? `groups of ${tensorParallel} ` : ""}workers in equal parts`,
+      `--batch ${batch} cannot be dealt to ${groups} ${alike > 1 ? `groups of ${alike} ` : ""}workers in equal parts`,
       `give --batch ${less > 0 ? `${less} or ` : ""}${less + groups}`,
     );
 }
-/** `tensorParallel` must divide the number of workers, `expertParallel` what is left; all options need several. */
-export function requireSharing(
-  { tensorParallel, expertParallel, room, shardOptimizer = false, shardParameters = false, shadow }: TrainingSharing,
-  { size }: Pick<Workers, "size">,
-): void {
+/** `tensorParallel` must divide the number of workers, `contextParallel` what is left, `expertParallel` that over which experts are spread; all options need several. */
+export function requireSharing(sharing: TrainingSharing, { size }: Pick<Workers, "size">): void {
+  const { tensorParallel, contextParallel, expertParallel, room, shadow } = sharing;
+  const { shardOptimizer = false, shardParameters = false } = sharing;
   if (room !== undefined && !(room >= 1))
     throw new Problem(`room is ${describeValue(room)}`, "give how many equal shares of the rows fit: 1 or more");
   const given = [
     ...(room === undefined ? [] : ["room"]),
     ...(tensorParallel === undefined ? [] : ["sharing of matrices"]),
+    ...(contextParallel === undefined ? [] : ["sharing of tokens"]),
     ...(expertParallel === undefined ? [] : ["the spread of experts"]),
     ...(shardOptimizer ? ["a sharded optimizer"] : []),
     ...(shardParameters ? ["a division of parameters"] : []),
@@ -69,8 +71,13 @@ export function requireSharing(
   });
   const groups = size / (tensorParallel ?? 1);
   const what = tensorParallel === undefined ? "workers" : `groups of ${tensorParallel} workers`;
-  requireDivisor(groups, expertParallel, {
-    wrong: (n) => `experts cannot be spread over ${n} of ${groups} ${what}: all groups of workers are as large`,
+  requireDivisor(groups, contextParallel, {
+    wrong: (n) => `tokens cannot be shared by ${n} of ${groups} ${what}: all groups of workers are as large`,
+    help: (numbers) => `share them by ${numbers}`,
+  });
+  const most = contextParallel === undefined || contextParallel === 1 ? groups : contextParallel;
+  requireDivisor(most, expertParallel, {
+    wrong: (n) => `experts cannot be spread over ${n} of ${most} ${what}: all groups of workers are as large`,
     help: (numbers) => `spread them over ${numbers}`,
   });
 }
@@ -86,11 +93,12 @@ function requireDivisor(
 /** Also throws, on all workers, if one was given another number than worker 0: their plans would differ. */
 export function requireEqualSharing(options: TrainingSharing & Pick<BuildRequest, "recompute">, world: Workers): void {
   requireSharing(options, world);
-  const { recompute = false, tensorParallel, expertParallel, room, shadow } = options;
+  const { recompute = false, tensorParallel, contextParallel, expertParallel, room, shadow } = options;
   const { shardOptimizer = false, shardParameters = false } = options;
   world.requireEqual({
     [recomputeFlagText]: recompute,
     [tensorParallelFlagText]: tensorParallel ?? "none",
+    [contextParallelFlagText]: contextParallel ?? "none",
     [expertParallelFlagText]: expertParallel ?? "none",
     [roomFlagText]: room ?? "none",
     [shardOptimizerFlagText]: shardOptimizer,

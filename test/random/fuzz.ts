@@ -139,9 +139,11 @@ function shared(seed: string): Case {
   const groups = workers / tensorParallel;
   const sizes = draw.chance(0.8) ? { ...program.sizes, B: groups * draw.of([1, 2]) } : program.sizes;
   const expertParallel = groups % 2 === 0 && groups > 3 && draw.chance(0.5) ? 2 : groups;
+  const contextParallel = draw.chance(0.3) ? draw.of([2, 3, groups].filter((n) => groups % n === 0)) : 1;
   const shadow = draw.chance(0.3) ? { shadow: draw.of([1, 2, 3]) } : {};
   const divided = draw.of([{}, { shardOptimizer: true }, { shardParameters: true }]);
-  const sharing = { workers, tensorParallel, expertParallel, ...divided, ...shadow };
+  const own = contextParallel > 1 ? { contextParallel } : { expertParallel };
+  const sharing = { workers, tensorParallel, ...own, ...divided, ...shadow };
   return {
     text: program.text,
     note: `${JSON.stringify(sharing)}, ${notes({ ...program, sizes })}`,

@@ -9,7 +9,7 @@ import type { HostMode } from "./host-modes.ts";
 import type { RandomProgram } from "./programs.ts";
 import { differences, expectedOf, inputsOf, trainingOf, zero } from "./training.ts";
 
-/** What workers do, by themselves where a group of them can share no matrix, and without shadows where they share no experts. */
+/** What workers do, by themselves where a group of them can share no matrix or no tokens, and without shadows where they share no experts. */
 export function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T {
   try {
     return make(sharing);
@@ -17,6 +17,8 @@ export function sharedBy<T>(sharing: Sharing, make: (sharing: Sharing) => T): T 
     if (!(error instanceof Problem)) throw error;
     if (error.message.includes("can share no matrix"))
       return sharedBy({ ...sharing, tensorParallel: 1, expertParallel: 1 }, make);
+    if (error.message.includes("cannot share the tokens"))
+      return sharedBy({ ...sharing, contextParallel: 1, expertParallel: 1 }, make);
     if (error.message.startsWith("no experts can be shadowed"))
       return sharedBy({ ...sharing, shadow: undefined }, make);
     throw error;

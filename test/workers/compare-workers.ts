@@ -62,9 +62,10 @@ export function numbersOf(stores: readonly Store[]): Map<string, NdArray> {
   );
 }
 export function shown(sharing: Sharing): string {
-  const { workers, tensorParallel, expertParallel, shardOptimizer, shardParameters, shadow } = sharing;
+  const { workers, tensorParallel, contextParallel, expertParallel, shardOptimizer, shardParameters, shadow } = sharing;
   const more = [
     ...(tensorParallel === undefined ? [] : [`${tensorParallel} of which share matrices`]),
+    ...(contextParallel === undefined ? [] : [`${contextParallel} of which share tokens`]),
     ...(expertParallel === undefined ? [] : [`experts over ${expertParallel}`]),
     ...(shardOptimizer ? ["the optimizer sharded"] : []),
     ...(shardParameters ? ["parameters divided"] : []),

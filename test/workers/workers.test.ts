@@ -361,6 +361,18 @@ test("a batch that cannot be dealt, and what is piped in, are refused", () => {
   const halved = { tensorParallel: 2 };
   assert.match(thrown(() => requireSharing({ ...halved, expertParallel: 2 }, { size: 6 })).message, "3 groups of 2");
   requireDivisibleBatch(3, { size: 6 }, halved);
+  requireSharing({ contextParallel: 3, tensorParallel: 2, expertParallel: 3 }, { size: 6 });
+  requireDivisibleBatch(1, { size: 6 }, { ...halved, contextParallel: 3 });
+  for (const contextParallel of [4, 6, 0, 1.5])
+    assert.is(thrown(() => requireSharing({ ...halved, contextParallel }, { size: 6 })).help, "share them by 1 or 3");
+  assert.match(
+    thrown(() => requireSharing({ contextParallel: 2, expertParallel: 4 }, { size: 8 })).message,
+    "4 of 2 workers",
+  );
+  assert.match(
+    thrown(() => requireDivisibleBatch(3, { size: 6 }, { contextParallel: 3 })).message,
+    "2 groups of 3 workers",
+  );
   assert.match(thrown(() => requireDivisibleBatch(4, { size: 6 }, halved)).help, "--batch 3 or 6");
 });
 
