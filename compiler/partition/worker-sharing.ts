@@ -52,7 +52,8 @@ function requireSharedTokens(stores: readonly Store[], by: PlacedBy): void {
   const { contextParallel = 1 } = by;
   const inputs = stores.filter((s) => s.role === "input" && s.type.shape.length > 1);
   if (contextParallel === 1 || inputs.some((s) => isSharded(placementsOf(s, by).data))) return;
-  const found = inputs.map(({ name, type }) => `${name} has ${item(dims(type), 1)}`).join(", ");
+  const lengths = inputs.map(({ name, type }) => `${name.slice(name.indexOf("/") + 1)} has ${item(dims(type), 1)}`);
+  const found = [...new Set(lengths)].join(", ");
   throw new Problem(
     `${contextParallel} workers cannot share the tokens of a sequence: ${found === "" ? "no input has tokens" : found}`,
     `leave ${contextParallelFlagText} out, or give sequences whose length ${contextParallel} divides`,
