@@ -20,7 +20,7 @@ export function shardingSummary(
   const rows =
     batch % groups === 0 && groups > 1
       ? `batch ${batch} = ${groups} x ${batch / groups}`
-      : `batch ${batch}, all of it on each`;
+      : `batch ${batch}${contextParallel > 1 ? "" : ", all of it on each"}`;
   const tokens = contextParallel > 1 ? [`tokens of each sequence shared by ${contextParallel}`] : [];
   const matrices = tensorParallel > 1 ? [`${sharedMatrices(stores, 1)} shared by ${tensorParallel}`] : [];
   const arrays = stores.filter((s) => s.role === "parameter" && s.stack > 0);

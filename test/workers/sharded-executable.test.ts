@@ -49,10 +49,7 @@ test("the executable of one of several is that of the whole: its own rows go in,
   assert.is(shardingSummary(whole.stores, two(0), 6), "2 workers: batch 6 = 2 x 3; 2 experts spread, 1 each");
   assert.match(shardingSummary(whole.stores, two(0), 1), "2 workers: batch 1, all of it on each; 2 experts");
   const shared = shardingSummary(whole.stores, two(0), 1, { contextParallel: 2 });
-  assert.match(
-    shared,
-    "2 workers: 1 x 2, batch 1, all of it on each; tokens of each sequence shared by 2; 2 experts spread",
-  );
+  assert.match(shared, "2 workers: 1 x 2, batch 1; tokens of each sequence shared by 2; 2 experts spread");
   const alone = shardingSummary(whole.stores, two(0), 4, { tensorParallel: 2 });
   assert.match(alone, "2 workers: 1 x 2, batch 4, all of it on each; ");
   assert.is(

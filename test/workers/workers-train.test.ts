@@ -284,6 +284,19 @@ else {
     await trainChains([chain], trainAttending);
     requireSameRun("attending", "mesh");
   });
+  test("workers that share tokens train what one does; others go on, in other groups or alone", async () => {
+    const shared = ["--context-parallel", "2"];
+    const alone = await trainAttending(folder("whole sequences"), workers(1, ...often));
+    requireSameLosses(await trainAttending(folder("tokens shared"), workers(2, ...often, ...shared)), alone);
+    requireSameRun("whole sequences", "tokens shared");
+    const chain: readonly Run[] = [
+      ["groups", 4, ...shared, "--shard-optimizer", "--steps", "2"],
+      ["groups", 2, ...shared, "--shard-parameters", "--steps", "4", "--resume"],
+      ["groups", 1, "--resume"],
+    ];
+    await trainChains([chain], trainAttending);
+    requireSameRun("whole sequences", "groups");
+  });
   test("what is not trained, which workers share, is written once, and read again where they go on", async () => {
     const part = join(root, "part.moe");
     writeFileSync(part, headAlone);
