@@ -39,15 +39,26 @@ test("sequences whose length the workers do not divide are refused", () => {
     /2 workers cannot share the tokens of a sequence: tokens has 5, targets has 5/,
   );
 });
-test("each worker has a part of all that is computed of tokens, and gathers keys and values alone", () => {
-  const [T, D] = [12, 12];
-  const entries = [{ name: "train", method: "train", sizes: { B: 1, T } }];
-  const request = { sizes, entries, precision: "f32", workers: 3, contextParallel: 3 } as const;
-  const nodes = toGraphs(example, request, silentObserver()).graphs.flatMap(nodesOf);
-  const gathered = nodes.filter(({ op, results }) => op.name === "all_gather" && results[0]?.type.dtype === "f32");
-  assert.equal(
-    gathered.map(({ results }) => results.map(({ type }) => count(type))),
-    [[T * D], [T * D]],
-  );
-});
+for (const [workers, B] of [
+  [3, 1],
+  [3, 2],
+  [6, 4],
+] as const)
+  test(`each of ${workers} has a part of all that is computed of ${B} rows' tokens, gathers keys and values alone, and has a part of their gradients`, () => {
+    const [T, D] = [12, 8];
+    const entries = [{ name: "train", method: "train", sizes: { B, T } }];
+    const request = { sizes: { ...sizes, D }, entries, precision: "f32", workers, contextParallel: 3 } as const;
+    const nodes = toGraphs(example, request, silentObserver()).graphs.flatMap(nodesOf);
+    const moved = (op: string): number[] =>
+      nodes
+        .filter((node) => node.op.name === op && node.results[0]?.type.dtype === "f32")
+        .flatMap(({ results }) => results.map(({ type }) => count(type)));
+    const ofTokens = ((3 * B) / workers) * T * D;
+    assert.equal(moved("all_gather"), [ofTokens, ofTokens]);
+    assert.equal(
+      moved("all_to_all").filter((n) => n === ofTokens),
+      [ofTokens, ofTokens],
+    );
+    assert.not(moved("all_reduce").includes(ofTokens));
+  });
 test.run();
