@@ -128,21 +128,26 @@ test("one that does not end is told of, with what helps", async () => {
   assert.match((error as Problem).help, /MOEC_WGMMA=0/);
 });
 
-/** The variants of a mixture's step in bf16, at a size that fills their tiles. */
-function variantsOfStep(): Variant[] {
-  const layers = join(project, "bench/layers.moe");
-  const entries = [{ method: "train", name: "train", sizes: { T: 24576 } }];
-  const sizes = { D: 1536, H: 256, E: 128, K: 8 };
+/** The variants of a training step in bf16. */
+function variantsOfStep(
+  file: string,
+  declaration: string,
+  sizes: Record<string, number>,
+  of: Record<string, number>,
+): Variant[] {
+  const entries = [{ method: "train", name: "train", sizes: of }];
   const program = toGraphs(
-    loadFile(layers),
-    { declaration: "MoEStep", sizes, precision: "bf16", entries },
+    loadFile(join(project, file)),
+    { declaration, sizes, precision: "bf16", entries },
     silentObserver(),
   );
   return variantsOf(toPlan(program, silentObserver(), undefined, undefined, backends.cuda).kernels);
 }
-const ofStep = variantsOfStep();
+// A mixture of a size that fills its tiles, and heads of 32 that are merged, which a producer gathers by cp.async.
+const ofMixture = variantsOfStep("bench/layers.moe", "MoEStep", { D: 1536, H: 256, E: 128, K: 8 }, { T: 24576 });
+const ofHeads = variantsOfStep("examples/gpt-moe.moe", "GptMoE", { L: 1 }, { B: 8, T: 64 });
 test("accumulators are set before the loop that adds to them: ptxas of CUDA 12.3 to 12.8 makes the wgmma of undefined ones wait for each other", () => {
-  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...ofStep];
+  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...ofMixture, ...ofHeads];
   for (const { name, text } of variants) {
     const declared = [...text.matchAll(/WgmmaAcc<[^>]*> (\w+);\n(.*)/g)];
     assert.ok(declared.length > 0, name);
@@ -153,10 +158,11 @@ const compiler = await foundNvrtc();
 if (compiler)
   test("NVRTC takes them for sm_90a: no spill, no warning", async () => {
     const variants = variantsOf(kernelsOf(all.map((m) => m.sequence)));
-    const backward = ofStep.filter(({ text }) => text.includes("st_partial_sum(")); // it needs the most registers
-    assert.is(backward.length, 1);
+    const backward = ofMixture.filter(({ text }) => text.includes("st_partial_sum(")); // its consumers need the most registers
+    const merged = ofHeads.filter(({ text }) => text.includes("% 64 * 32 + (k + j) % 32")); // and its producers
+    assert.equal([backward.length, merged.length], [1, 2]);
     const header = backends.cuda.header();
-    for (const variant of [...(full ? variants : variants.slice(-3)), ...backward]) {
+    for (const variant of [...(full ? variants : variants.slice(-3)), ...backward, ...merged]) {
       const text = cudaUnit(variantHeader(header), variant);
       const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options: nvrtcOptions });
       const { registers, spills, warnings } = parseResources(variant.name, log);
