@@ -1,4 +1,6 @@
 // The arrays of the reference interpreter: doubles in row-major order, rounded to values of their dtype.
+import { Problem } from "../diagnostic.ts";
+import { targetFlagText } from "../flag-text.ts";
 import type { DType } from "../types/dtype.ts";
 import { product } from "../types/numbers.ts";
 
@@ -32,6 +34,20 @@ export const roundTo: Readonly<Record<DType, (x: number) => number>> = {
   bool: (x) => (x === 0 ? 0 : 1),
   i8: (x) => Math.min(Math.max(halfToEven(x), -128), 127) || 0,
 };
+
+/** What `made` returns. An array that JavaScript cannot make is an error of sizes, which may be those of a damaged file: Problem, of `what`. */
+export function withMemoryErrors<T>(what: () => string, made: () => T): T {
+  try {
+    return made();
+  } catch (cause) {
+    if (!(cause instanceof RangeError && /allocation failed|array length/i.test(cause.message))) throw cause;
+    throw new Problem(
+      `${what()}: too much memory for the interpreter, which keeps a number in 8 bytes`,
+      `take smaller sizes, or leave ${targetFlagText("reference")} out`,
+      { cause },
+    );
+  }
+}
 
 /** The row-major strides of a shape, in elements. */
 export function strides(shape: readonly number[]): number[] {

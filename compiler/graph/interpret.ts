@@ -3,7 +3,7 @@ import { Problem } from "../diagnostic.ts";
 import { item } from "../item.ts";
 import { isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf, showType, type Type } from "../types/type.ts";
-import { roundAll } from "./array.ts";
+import { roundAll, withMemoryErrors } from "./array.ts";
 import type { NdArray, Node, Value } from "./node.ts";
 import { storeOf, topological } from "./walk.ts";
 
@@ -35,7 +35,8 @@ export function interpretWorkers(
   const dying = lastUses(order, results);
   for (const node of order) {
     const args = stores.map((_, worker) => node.args.map((v) => of(v, worker)));
-    evaluate(node, args, stores, exact).forEach((arrays, worker) => {
+    const made = (): NdArray[][] => evaluate(node, args, stores, exact);
+    withMemoryErrors(() => `${node.op.name} gives ${showResults(node)}`, made).forEach((arrays, worker) => {
       const own = item(known, worker);
       node.results.forEach((v, i) => own.set(v, item(arrays, i)));
       for (const v of dying.get(node) ?? []) own.delete(v);
@@ -57,6 +58,7 @@ function evaluate(
   const made = op.collective?.(args, attrs, types) ?? args.map((own) => op.eval(own, attrs, types));
   return made.map((own) => own.map((data, i) => rounded(data, item(types, i), exact)));
 }
+const showResults = (node: Node): string => node.results.map((r) => showType(r.type)).join(", ");
 function rounded(data: Float64Array, type: Type, exact: boolean): NdArray {
   const dtype = dtypeOf(type);
   return { dtype, shape: dims(type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };

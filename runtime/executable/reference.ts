@@ -1,11 +1,12 @@
 // The target `reference`: interprets graphs by each op's `eval`. Slow, needs no compiler, and is the definition that other targets are tested
 // against.
 import { Problem } from "../../compiler/diagnostic.ts";
+import { withMemoryErrors } from "../../compiler/graph/array.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import { type Elaborated, type Graph, type NdArray } from "../../compiler/graph/node.ts";
 import { nodesOf, storeOf } from "../../compiler/graph/walk.ts";
 import { item } from "../../compiler/item.ts";
-import { fromNumbers, numbers, requireFit, zeros } from "../tensor.ts";
+import { fromNumbers, numbers, requireFit, showShape, zeros } from "../tensor.ts";
 import {
   type Executable,
   hiddenInput,
@@ -37,7 +38,14 @@ class Reference implements Executable {
     this.stores = stores.map(storeInfo);
     this.#graphs = new Map(graphs.map((g) => [g.name, g]));
     this.entries = [...this.#graphs.keys()];
-    for (const s of this.stores) this.#held.set(s.name, toArray(zeros(s.dtype, s.shape)));
+    for (const { name, dtype, shape } of this.stores)
+      this.#held.set(
+        name,
+        withMemoryErrors(
+          () => `${name} is ${dtype}${showShape(shape)}`,
+          () => toArray(zeros(dtype, shape)),
+        ),
+      );
   }
   read(store: string): Tensor {
     return toTensor(this.#array(store));

@@ -1,6 +1,7 @@
 // Interning, printing, verifying, walking.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { Problem } from "../../compiler/diagnostic.ts";
 import { gradients } from "../../compiler/gradients/differentiate.ts";
 import { roundBf16 } from "../../compiler/graph/array.ts";
 import { GraphBuilder, TypeMismatch } from "../../compiler/graph/builder.ts";
@@ -236,4 +237,13 @@ test("a store that is missing, or of another type, is said", () => {
     /x is f32\[2\], the program wants f32\[3, 5\]/,
   );
 });
+test("the interpreter says what is too large for it", () => {
+  const g = new GraphBuilder(ops);
+  const large = b.iota(g, 2 ** 40);
+  assert.throws(
+    () => interpret([large], new Map()),
+    (e: unknown) => e instanceof Problem && /iota gives i32\[1099511627776\]: too much memory/.test(e.message),
+  );
+});
+
 test.run();
