@@ -15,7 +15,7 @@ export interface KernelCode {
   readonly registers: number;
   /** Bytes of static shared memory. */
   readonly shared: number;
-  /** Bytes of spill stores. 0 if some choice of blocks per multiprocessor avoids them. */
+  /** Bytes of spill stores. 0 if some way of compiling avoids them. */
   readonly spills: number;
   /** Warnings of ptxas. */
   readonly warnings: readonly string[];
@@ -87,20 +87,26 @@ async function codeOf({ kernel, text, key, cached: known }: Source, tools: Toolk
 }
 /** The most registers of a thread, on every architecture. */
 const mostRegisters = 255;
-/**
- * Compiles a kernel; if it spills registers, again for half as many blocks per multiprocessor, which gives each thread twice the registers, and so on
- * down to one block, or until it has as many as there are. Keeps the first of those that spill least.
- */
+/** Compiles a kernel; if it spills registers, again in other ways, until one does not. Keeps the first of those that spill least. */
 async function withoutSpills(kernel: PlanKernel, text: string, tools: Toolkit): Promise<CachedCode> {
   const uses = ({ log }: CachedCode) => parseResources(kernel.name, log);
   let best: CachedCode | null = null;
-  for (let halved = 0; halved <= Math.ceil(Math.log2(blocksIn(kernel.text))); halved++) {
-    const made = await compileOnce(kernel, text, tools, halved === 0 ? [] : [`-DHALVED=${halved}`]);
+  for (const way of waysOf(kernel.text)) {
+    const made = await compileOnce(kernel, text, tools, way);
     if (best === null || uses(made).spills < uses(best).spills) best = made;
     if (uses(best).spills === 0 || uses(made).registers === mostRegisters) break;
   }
-  if (best === null) throw new Bug(`${kernel.name} asks for less than one block`);
+  if (best === null) throw new Bug(`${kernel.name} is compiled in no way`);
   return best;
+}
+/**
+ * Options, the usual ones first. Half as many blocks per multiprocessor, and so on down to one, give each thread twice the registers; where warps are
+ * specialised (wgmma.cuh), the producers get more of the consumers' registers, or epilogues take fewer columns at once.
+ */
+function waysOf(text: string): string[][] {
+  if (text.includes("producer_setmaxnreg()")) return [[], ["-DPRODUCER_REGISTERS=56"], ["-DWIDEST_GROUP=4"]];
+  const halvings = Math.ceil(Math.log2(blocksIn(text)));
+  return [[], ...Array.from({ length: halvings }, (_, i) => [`-DHALVED=${i + 1}`])];
 }
 /** Blocks per multiprocessor in the kernel's launch bounds. */
 const blocksIn = (text: string): number => Number(/\bMIN_BLOCKS\((\d+)\)\) \w+\(/.exec(text)?.[1] ?? 1);

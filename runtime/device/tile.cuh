@@ -199,11 +199,15 @@ template <class T> FN vec<f32, 8> eight_columns(const T& t, int m, int n, int h)
 template <int BM, int WM> FN f32 eight_columns(const PerRow<BM, WM>& t, int m, int, int h) { return t.d[m][h]; }
 /** The template argument of `each` where `cols` is a multiple of W, so no group is partial. */
 constexpr bool FULL_GROUPS = true;
+/** The widest group of `each`: a kernel that spills in a long epilogue is compiled again for 4. */
+#ifndef WIDEST_GROUP
+#define WIDEST_GROUP 8
+#endif
 /** Calls f(v, i, j, elements of the accumulators..) for each valid element i < rows, j < cols, in groups of W columns. 2: pairs as they lie in registers.
     4: 16 bytes of f32, exchanged between neighbours; f must not write accumulators. 8: a QuadGroup, where NT allows it, else 4; f is also called for
     rows that are not valid, and its stores do nothing. */
 template <int W, bool FULL = false, class F, class T, class... Ts> FN void each(ix rows, ix cols, F f, T& t, Ts&... ts) {
-  if constexpr (W == 8 && FULL && T::NT % 4 == 0) {
+  if constexpr (W == 8 && WIDEST_GROUP == 8 && FULL && T::NT % 4 == 0) {
     UNROLL for (int m = 0; m < T::MT; m++) UNROLL for (int h = 0; h < 2; h++) {
       const ix i = T::row(m, h);
       UNROLL for (int n = 0; n < T::NT; n += 4) {

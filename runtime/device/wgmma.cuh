@@ -4,10 +4,13 @@
 /** Threads of the producer warpgroup, the last of the block: after 128 G consumers. */
 constexpr i32 PRODUCERS = 128;
 template <int G> FN bool is_producer() { return threadIdx.x >= G * 128; }
-/** Registers per thread move from the producers to the consumers: G = 2: from 168 each to 56 and 224; G = 1 (two blocks per SM): from 128 to 56 and 200.
-    With 40, producers that gather heads by cp.async spill. */
-FN void producer_setmaxnreg() { setmaxnreg_dec<56>(); }
-template <int G> FN void consumer_setmaxnreg() { setmaxnreg_inc<G == 1 ? 200 : 224>(); }
+/** Registers per thread move from the producers to the consumers: with G = 2 each has 168 before; with G = 1, two blocks per SM, 128. A kernel that spills is
+    compiled again with 56, for producers that gather elements of several axes. */
+#ifndef PRODUCER_REGISTERS
+#define PRODUCER_REGISTERS 40
+#endif
+FN void producer_setmaxnreg() { setmaxnreg_dec<PRODUCER_REGISTERS>(); }
+template <int G> FN void consumer_setmaxnreg() { setmaxnreg_inc<((G == 1 ? 2 * 128 : 3 * 168) - PRODUCER_REGISTERS) / G>(); }
 
 /** An accumulator (BM, BN) f32 of wgmma: m64 tiles, the m-th of warpgroup g has rows (g + m * G) * 64 ... */
 template <int BM, int BN, int G> struct WgmmaAcc : Acc<BM, BN, 4 * G, 1> {

@@ -1,18 +1,19 @@
 // Kernels for sm_90a: that contractions of bf16 have them, that they give what the ops define (under the emulator, checked for races, bounds
 // and initialisation), and that NVRTC takes them without a spill or a warning.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { loadFile } from "../../compiler/check/index.ts";
+import { type Loaded, load, loadFile } from "../../compiler/check/index.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
-import { cudaUnit } from "../../compiler/emit/unit.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { toGraphs, toPlan } from "../../compiler/pipeline.ts";
 import type { PlanKernel, Variant } from "../../compiler/plan/plan.ts";
 import { backends } from "../../compiler/targets.ts";
 import { KernelCache } from "../../runtime/cache/kernels.ts";
-import { nvrtcOptions, parseResources } from "../../runtime/cuda/code.ts";
+import { compileKernels } from "../../runtime/cuda/code.ts";
 import { rejectedVariants, usableVariants, variantHeader } from "../../runtime/cuda/variants.ts";
+import type { Nvrtc } from "../../runtime/nvrtc.ts";
 import { build } from "../emulator/build.ts";
 import { emulationModes, modulesOf, runEmulated } from "../emulator/sequence.ts";
 import { full } from "../full.ts";
@@ -130,46 +131,57 @@ test("one that does not end is told of, with what helps", async () => {
 
 /** The variants of a training step in bf16. */
 function variantsOfStep(
-  file: string,
+  loaded: Loaded,
   declaration: string,
   sizes: Record<string, number>,
   of: Record<string, number>,
 ): Variant[] {
   const entries = [{ method: "train", name: "train", sizes: of }];
-  const program = toGraphs(
-    loadFile(join(project, file)),
-    { declaration, sizes, precision: "bf16", entries },
-    silentObserver(),
-  );
+  const program = toGraphs(loaded, { declaration, sizes, precision: "bf16", entries }, silentObserver());
   return variantsOf(toPlan(program, silentObserver(), undefined, undefined, backends.cuda).kernels);
 }
-// A mixture of a size that fills its tiles, and heads of 32 that are merged, which a producer gathers by cp.async.
-const ofMixture = variantsOfStep("bench/layers.moe", "MoEStep", { D: 1536, H: 256, E: 128, K: 8 }, { T: 24576 });
-const ofHeads = variantsOfStep("examples/gpt-moe.moe", "GptMoE", { L: 1 }, { B: 8, T: 64 });
+const layers = readFileSync(join(project, "bench/layers.moe"), "utf8");
+const clamped = layers.replaceAll("balance: 0), SwiGlu(D, H))", "balance: 0), SwiGlu(D, H, limit: 10))");
+const source = (text: string): Loaded => load({ name: "layers.moe", text });
+// Mixtures of sizes that fill their tiles, and heads of 32 that are merged.
+const ofMixture = variantsOfStep(source(layers), "MoEStep", { D: 1536, H: 256, E: 128, K: 8 }, { T: 24576 });
+const ofClamped = variantsOfStep(source(clamped), "MoEStep", { D: 256, H: 256, E: 16, K: 2 }, { T: 1024 });
+const ofHeads = variantsOfStep(loadFile(join(project, "examples/gpt-moe.moe")), "GptMoE", { L: 1 }, { B: 8, T: 64 });
 test("accumulators are set before the loop that adds to them: ptxas of CUDA 12.3 to 12.8 makes the wgmma of undefined ones wait for each other", () => {
-  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...ofMixture, ...ofHeads];
+  const variants = [...variantsOf(kernelsOf(all.map((m) => m.sequence))), ...ofMixture, ...ofClamped, ...ofHeads];
   for (const { name, text } of variants) {
     const declared = [...text.matchAll(/WgmmaAcc<[^>]*> (\w+);\n(.*)/g)];
     assert.ok(declared.length > 0, name);
     for (const [, acc = "", next = ""] of declared) assert.is(next.trim(), `${acc}.fill(0.0f);`, name);
   }
 });
-const compiler = await foundNvrtc();
-if (compiler)
+const nvrtc = await foundNvrtc();
+if (nvrtc)
   test("NVRTC takes them for sm_90a: no spill, no warning", async () => {
     const variants = variantsOf(kernelsOf(all.map((m) => m.sequence)));
-    const backward = ofMixture.filter(({ text }) => text.includes("st_partial_sum(")); // its consumers need the most registers
-    const merged = ofHeads.filter(({ text }) => text.includes("% 64 * 32 + (k + j) % 32")); // and its producers
-    assert.equal([backward.length, merged.length], [1, 2]);
-    const header = backends.cuda.header();
-    for (const variant of [...(full ? variants : variants.slice(-3)), ...backward, ...merged]) {
-      const text = cudaUnit(variantHeader(header), variant);
-      const { log } = await compiler.compile({ name: "k.cu", text, architecture: "sm_90a", options: nvrtcOptions });
-      const { registers, spills, warnings } = parseResources(variant.name, log);
-      assert.is(registers, variant.launch.threads === 384 ? 168 : 128, variant.name); // else setmaxnreg was ignored
-      assert.is(spills, 0, variant.name);
-      assert.equal(warnings, [], variant.name);
+    const backward = ofMixture.filter(({ text }) => text.includes("st_partial_sum(")); // its consumers need the most registers,
+    const merged = ofHeads.filter(({ text }) => text.includes("% 64 * 32 + (k + j) % 32")); // and its producers,
+    const long = ofClamped.filter(({ text }) => text.includes("WgmmaAcc<128, 128, 2> acc1") && text.includes("max_(")); // and its epilogue
+    assert.equal([backward.length, merged.length, long.length], [1, 2, 1]);
+    const kernels = [...(full ? variants : variants.slice(-3)), ...backward, ...merged, ...long];
+    const ways: string[] = [];
+    const compiler: Pick<Nvrtc, "compile" | "version"> = {
+      version: nvrtc.version,
+      compile(given) {
+        ways.push(...(given.options ?? []).filter((o) => o.startsWith("-D")));
+        return nvrtc.compile(given);
+      },
+    };
+    const tools = { architecture: "sm_90a", compiler, cache: null, jobs: 1 };
+    const code = await compileKernels({ kernels, header: variantHeader(backends.cuda.header()) }, tools);
+    for (const [i, { registers, spills, warnings }] of code.entries()) {
+      const { name, launch } = kernels[i] as Variant;
+      assert.is(registers, launch.threads === 384 ? 168 : 128, name); // else setmaxnreg was ignored
+      assert.is(spills, 0, name);
+      assert.equal(warnings, [], name);
     }
+    const [producers, epilogue] = ["-DPRODUCER_REGISTERS=56", "-DWIDEST_GROUP=4"] as const;
+    assert.equal(ways, [producers, producers, producers, epilogue]);
   });
 
 test.run();
