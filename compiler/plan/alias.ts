@@ -48,7 +48,7 @@ export function shareMemory(
     const to = stores.get(store);
     if (to === undefined) throw new Bug(`assignment to ${store}, which is no store`);
     lives.extend(to, -1);
-    if (sets.merge(lives.of(to), lives.of(from))) continue;
+    if (to.bytes === 0 || sets.merge(lives.of(to), lives.of(from))) continue;
     lives.extend(to, end);
     copy(end, from, to);
   }

@@ -71,7 +71,7 @@ interface Work {
   readonly phase: Phase;
 }
 /** Runs so many tasks of a kernel. */
-interface Launch extends Work {
+export interface Launch extends Work {
   readonly kernel: number;
   readonly tasks: number;
   /** The number of the first of them, if not 0. */

@@ -2,7 +2,8 @@
 import { existsSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { type FreeMemory, requireMemory } from "../../compiler/plan/bytes.ts";
-import { grainOf, isSmall, type Plan, type Step } from "../../compiler/plan/plan.ts";
+import { grainOf, isSmall, type Launch, type Plan, type Step } from "../../compiler/plan/plan.ts";
+import { product } from "../../compiler/types/numbers.ts";
 import { KernelCache } from "../cache/kernels.ts";
 import { type ExecuteOptions, nativeBuffer, nativeStep, PlanExecutable } from "../executable/plan-executable.ts";
 import { cores, freeMemory } from "../machine.ts";
@@ -41,10 +42,10 @@ export async function hostExecutable(plan: Plan, options: HostOptions): Promise<
 function load(plan: Plan, { libraries, kernels }: Built, threads: number, sharesAll: boolean): Executor {
   const { Executor } = native();
   const step = (s: Step): NativeStep => {
-    const launch = s.kind === "launch" && !sharesAll ? s.launch : null;
+    const work = sharesAll ? null : workOfStep(plan, s);
     return nativeStep(s, {
-      small: s.kind === "collective" || (launch !== null && isSmall(launch)),
-      grain: launch ? grainOf(launch) : 1,
+      small: s.kind === "collective" || (work !== null && isSmall(work)),
+      grain: work ? grainOf(work) : 1,
     });
   };
   const spec: NativePlan = {
@@ -63,6 +64,12 @@ function load(plan: Plan, { libraries, kernels }: Built, threads: number, shares
     const [, help] = remedies.find(([start]) => message.startsWith(start)) ?? [];
     throw help === undefined ? error : new Problem(message, help, { cause: error });
   }
+}
+/** What says how a step is divided among threads; null: nothing does. A task of a copy is a row. */
+function workOfStep(plan: Plan, step: Step): Pick<Launch, "tasks" | "flops" | "bytes"> | null {
+  if (step.kind === "launch") return step.launch;
+  const to = step.kind === "copy" ? plan.buffers[step.to] : undefined;
+  return to ? { tasks: product(to.shape.slice(0, -1)), flops: 0, bytes: 2 * to.bytes } : null;
 }
 /** Advice by the beginning of the addon's error message. */
 const remedies: readonly (readonly [start: string, help: string])[] = [

@@ -151,7 +151,7 @@ Step Program::launch(const StepSpec& spec, const std::vector<Kernel>& kernels) {
 Step Program::copy(const StepSpec& spec) {
   const size_t from = spec.args.at(0), to = spec.args.at(1);
   copies_.push_back(std::unique_ptr<Copy>(new Copy{address(to), address(from), layout(to), layout(from)}));
-  return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small};
+  return {Copy::rows, {copies_.back().get()}, layout(to).outer * layout(to).rows, spec.small, spec.grain};
 }
 
 Step Program::collective(const StepSpec& spec) {

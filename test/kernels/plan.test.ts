@@ -189,6 +189,12 @@ test("an assignment is a copy if its launch, or one that needs its launch, reads
   const parts = [launch("half", "", [pointwise(p), part(next)]), launch("rest", "", [read(g), part(next)])];
   assert.equal([copies(whole), copies(later), copies(planOf(parts, [{ store: "p", from: next }]))], [1, 1, 1]);
 });
+test("a store without elements is not copied", () => {
+  const [empty, made] = [ofStore(buffer("empty", [4, 0])), buffer("made", [4, 0])];
+  const step = launch("step", "", [read(empty), write(made)]);
+  const sequence = { entry: "main", launches: [step], assigns: [{ store: "empty", from: made }], results: [] };
+  assert.is(copies(planMemory([sequence], [storeOf(empty)], options)), 0);
+});
 test("an update is in place if its base is read by nothing later, else its base is copied first", () => {
   const set = launch("set", "", [read(g), update(next, p)]);
   assert.is(copies(planOf([set], [{ store: "p", from: next }])), 0);
