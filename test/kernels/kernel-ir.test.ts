@@ -346,6 +346,24 @@ test("a result may stand where an operand is read at the same element, before it
     "read",
   );
 });
+/** How a kernel uses x, whose row `task` it sums up, before or after it stores `extent` elements of the row. */
+function accessOfSummed(extent: number, { late = false, next = 0 } = {}): Record<"host" | "cuda", string> {
+  const b = new KernelBuilder("summed");
+  const [x, y] = [b.param("x", "f32", [5, 4]), b.param("y", "f32", [5, 4])];
+  const { at } = b.task("r", 5);
+  const sum = (): Expr => b.fold("sum", "sum", "f32", num(4), (j) => load(x, add(at, num(next)), j));
+  const before = late ? f32(1) : sum();
+  b.par(num(extent), (j) => b.store(y, [at, j], call("mul", "f32", load(x, at, j), before)));
+  if (late) b.letHere("after", sum());
+  const k = b.kernel("summed");
+  return { host: accessOf(k, x), cuda: cudaAccess(k, x) };
+}
+test("a row may stand where the row was that it is made of, if that is summed up before", () => {
+  assert.equal(accessOfSummed(4), { host: "pointwise", cuda: "read" });
+  assert.is(accessOfSummed(4, { late: true }).host, "read");
+  assert.is(accessOfSummed(4, { next: 1 }).host, "read");
+  assert.is(accessOfSummed(3).host, "read");
+});
 test("on CUDA the statement that reads the operand also writes the result, since threads do not wait for one another", () => {
   const k = kernel((b, x, y) => {
     const z = b.param("z", "f32", [8]);
