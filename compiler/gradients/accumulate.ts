@@ -24,7 +24,7 @@ export interface StoreGradient {
 }
 export function accumulate(g: GraphBuilder, entry: string, grads: readonly StoreGradient[]): Accumulated {
   const weight = b.param(g, runtimeInputs.weight, type("f32", []));
-  const total = sumOf(g, unstackedStore(`${entry}/weight`, "gradient", weight.type), weight);
+  const total = sumOf(g, unstackedStore(`${entry}/${runtimeInputs.weight}`, "gradient", weight.type), weight);
   const divisor = b.where(g, b.gt(g, total.held, 0), total.held, 1);
   const sums = grads.map(({ store, grad }) => {
     const added = b.mul(g, grad, weight); // f32 or wider, also of a parameter of bf16

@@ -77,19 +77,19 @@ const { Mean } = moe<"Mean">`
   import { Sgd } from "std/optim"
   model Mean(N) {
     param m: f32 = 0
-    train(x: f32[N], counts: bool[N]) {
-      loss square = sum(where(counts, (m - x) ** 2, 0)) / maximum(sum(counts), 1)
+    train(x: f32[N], weight: bool[N]) {
+      loss square = sum(where(weight, (m - x) ** 2, 0)) / maximum(sum(weight), 1)
       optimize with Sgd(lr: 0.5, momentum: 0)
     }
   }`;
 /** An eighth for each number that counts: weights that may sum to less than 1. */
-const weightOf = ({ counts }: Inputs): number => (counts as Uint8Array).reduce((n, x) => n + x / 8, 0);
-const counted = (x: number[], counts: number[]): Inputs => ({
+const weightOf = ({ weight }: Inputs): number => (weight as Uint8Array).reduce((n, x) => n + x / 8, 0);
+const counted = (x: number[], weight: number[]): Inputs => ({
   x: Float32Array.from(x),
-  counts: Uint8Array.from(counts),
+  weight: Uint8Array.from(weight),
 });
 for (const target of targets)
-  test(`a step of several batches takes their mean by weight, on ${target}`, async () => {
+  test(`a step of several batches takes their mean by weight, which may be the name of an input, on ${target}`, async () => {
     const [full, one, none] = [
       counted([1, 2, 3], [1, 1, 1]),
       counted([6, 9, 9], [1, 0, 0]),
