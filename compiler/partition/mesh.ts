@@ -45,6 +45,15 @@ export const replicaAxis = ({ workers, tensorParallel = 1, contextParallel = 1 }
 /** Groups of `n` neighbours along an axis, or of those `stride` apart. */
 export const groupAlong = ({ all, stride: unit }: MeshAxis, n: number, stride = 1): Group =>
   groupsOf(all, n, stride * unit);
+/** Whether a group's workers stand at the same place of an axis. */
+export const isOfOtherAxis = ({ count, stride: unit }: MeshAxis, { workers, stride = 1 }: Group): boolean =>
+  workers * stride <= unit || stride >= unit * count;
+/** The group of the workers of both: of each worker of a group `a`, those of its group `b`; null: their ranks have no one stride. */
+export function jointGroup({ all }: MeshAxis, a: Group, b: Group): Group | null {
+  const [low, high] = (a.stride ?? 1) < (b.stride ?? 1) ? [a, b] : [b, a];
+  const stride = low.stride ?? 1;
+  return high.stride === low.workers * stride ? groupsOf(all, low.workers * high.workers, stride) : null;
+}
 
 /** This worker's index in its group times `n`, broadcast to a shape. */
 export function rankOffset(

@@ -3,6 +3,7 @@ import { Bug } from "../diagnostic.ts";
 import {
   type AxisSharding,
   type Builder,
+  type Group,
   type LocalRouting,
   type MeshAxis,
   type Node,
@@ -32,7 +33,7 @@ import { inversePermutation } from "../ops/view.ts";
 import { splatOf } from "../rewrite/pattern.ts";
 import { product } from "../types/numbers.ts";
 import { dims, dtypeOf } from "../types/type.ts";
-import { groupAlong, shiftOfPart } from "./mesh.ts";
+import { groupAlong, isOfOtherAxis, jointGroup, shiftOfPart } from "./mesh.ts";
 
 /** What conversions of sorted rows need to know; routings.ts has it. `by`: the `route` node in the whole program's graph. */
 interface RoutingInfo {
@@ -154,23 +155,30 @@ export class Resharder {
     const moved = item(node.args, 0);
     return moved.node.op.name === "after" ? item(moved.node.args, 0) : moved;
   }
-  /**
-   * A shard, of shape `local`, of random numbers: they are drawn for global positions (of the rows that follow the axis), so they are the same with any
-   * number of workers. null: of rows that have numbers already (a shard along another axis of the mesh), it is not along these.
-   */
-  #shardRandom(x: Value, local: readonly number[], axis: number, sharding: Even): Value | null {
+  /** A shard, of shape `local`, of random numbers: they are drawn for global positions, so they are the same with any number of workers. */
+  #shardRandom(x: Value, local: readonly number[], axis: number, sharding: Even): Value {
     const { place } = x.node.attrs as OpAttrs["random"];
-    const numbers = x.node.args[1];
-    if (numbers && axis !== 0) return null;
-    if (numbers)
-      return b.random(this.#g, item(x.node.args, 0), place, local.slice(1), this.shard(numbers, 0, sharding));
-    const [g, own, outer] = [this.#g, item(local, axis), product(local.slice(0, axis))];
+    const [key, numbers] = [item(x.node.args, 0), x.node.args[1]];
+    const g = this.#g;
+    if (numbers && axis === 0) return b.random(g, key, place, local.slice(1), this.shard(numbers, 0, sharding));
+    const own = item(local, axis);
     const n = own * sharding.parts;
     const positions = this.#shardPositions(n, sharding);
-    const first = b.broadcast(g, b.mul(g, b.iota(g, outer), n), [outer, own], [0]);
-    const all = b.reshape(g, b.add(g, first, b.broadcast(g, positions, [outer, own], [1])), [outer * own]);
-    const drawn = b.random(g, item(x.node.args, 0), place, local.slice(axis + 1), axis === 0 ? positions : all);
-    return b.reshape(g, drawn, local);
+    if (axis === 0) return b.random(g, key, place, local.slice(1), positions);
+    const before = this.#placesBefore(local.slice(0, axis), numbers);
+    const shape = [item(dims(before.type), 0), own];
+    const first = b.broadcast(g, b.mul(g, before, n), shape, [0]);
+    const all = b.reshape(g, b.add(g, first, b.broadcast(g, positions, shape, [1])), [product(shape)]);
+    return b.reshape(g, b.random(g, key, place, local.slice(axis + 1), all), local);
+  }
+  /** i32[product of axes]: the global numbers of the places of axes of random numbers, of which the first has these `numbers` (a shard along another axis of the mesh). */
+  #placesBefore(axes: readonly number[], numbers: Value | undefined): Value {
+    const g = this.#g;
+    if (!numbers) return b.iota(g, product(axes));
+    const [rows = 0, each] = [axes[0], product(axes.slice(1))];
+    const inner = b.broadcast(g, b.iota(g, each), [rows, each], [1]);
+    const outer = b.broadcast(g, b.mul(g, numbers, each), [rows, each], [0]);
+    return b.reshape(g, b.add(g, outer, inner), [rows * each]);
   }
   /** Of rows at distinct places among zeros (the gradient of a `take`), those that belong in this worker's part; null: these are others. */
   #shardDistinct({ node, type }: Value, axis: number, sharding: Even): Value | null {
@@ -192,7 +200,21 @@ export class Resharder {
     if (dtypeOf(x.type) === "bool") return b.cast(this.#g, this.#allReduce(b.cast(this.#g, x, "i32"), from), "bool");
     if (x.node.op.name === "reshape")
       return b.reshape(this.#g, this.#allReduce(item(x.node.args, 0), from), dims(x.type));
-    return b.make1(this.#g, "all_reduce", [x], { fn: from.fn, ...from.group });
+    const { fn, group } = from;
+    const other = this.#sumOfOtherAxis(x, fn);
+    const joint = other && jointGroup(this.#axis, other.group, group);
+    if (joint) return this.#allReduce(other.of, { ...from, group: joint });
+    return b.make1(this.#g, "all_reduce", [x], { fn, ...group });
+  }
+  /** If workers of another axis of the mesh made `x` as a sum (a max, a min), which may be reshaped: its terms, in the shape of `x`, and those workers. */
+  #sumOfOtherAxis({ node, type }: Value, fn: PartialPlacement["fn"]): { of: Value; group: Group } | null {
+    if (node.op.name === "reshape") {
+      const found = this.#sumOfOtherAxis(item(node.args, 0), fn);
+      return found && { ...found, of: b.reshape(this.#g, found.of, dims(type)) };
+    }
+    if (node.op.name !== "all_reduce") return null;
+    const { fn: made, ...group } = node.attrs as OpAttrs["all_reduce"];
+    return made === fn && isOfOtherAxis(this.#axis, group) ? { of: item(node.args, 0), group } : null;
   }
   /** Whether terms of all workers are to be added up to a shard for each. */
   isScattered(from: Placement, to: Placement): to is Sharded {
@@ -203,8 +225,13 @@ export class Resharder {
       from.group.workers === this.#axis.count
     );
   }
-  /** Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. */
+  /**
+   * Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. What another axis of the mesh sums is summed after
+   * that, as parts are smaller.
+   */
   #reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
+    const other = this.#sumOfOtherAxis(x, fn);
+    if (other) return b.make1(this.#g, "all_reduce", [this.#reduceScatter(other.of, fn, axis)], { fn, ...other.group });
     return this.#alongFirstAxis(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
       const parts = b.reshape(this.#g, rows, [this.#axis.count, n / this.#axis.count, ...rest]);

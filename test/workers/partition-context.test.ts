@@ -2,11 +2,14 @@
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { loadFile } from "../../compiler/check/index.ts";
+import { load, loadFile } from "../../compiler/check/index.ts";
+import type { Graph, Node } from "../../compiler/graph/node.ts";
 import { nodesOf } from "../../compiler/graph/walk.ts";
+import { item } from "../../compiler/item.ts";
+import type { OpAttrs } from "../../compiler/ops/attrs.ts";
 import { silentObserver } from "../../compiler/pass.ts";
-import { toGraphs } from "../../compiler/pipeline.ts";
-import { count } from "../../compiler/types/type.ts";
+import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { count, dims } from "../../compiler/types/type.ts";
 import { project } from "../project.ts";
 import { compare, shown } from "./compare-workers.ts";
 
@@ -23,6 +26,7 @@ for (const { B, accumulate, ...sharing } of [
   { workers: 6, contextParallel: 3, B: 4, accumulate: 1, shardParameters: true, expertParallel: 1 },
   { workers: 4, contextParallel: 2, tensorParallel: 2, B: 1, accumulate: 1 },
   { workers: 2, contextParallel: 2, B: 3, accumulate: 1, shadow: 1, shardParameters: true },
+  { workers: 8, contextParallel: 2, tensorParallel: 2, B: 2, accumulate: 1, shardOptimizer: true },
 ])
   test(`a step of the demo by ${shown(sharing)}, ${B} rows, ${accumulate} times`, () => {
     const of = { sizes: { B, T: 6 }, method: "train" };
@@ -61,4 +65,47 @@ for (const [workers, B] of [
     );
     assert.not(moved("all_reduce").includes(ofTokens));
   });
+/** Of the demo's step by two groups of two: by whom its gradients are summed up, with the shape. */
+function sums(more: Partial<BuildRequest>): string[] {
+  const entries = [{ name: "train", method: "train", sizes: { B: 2, T: 6 } }];
+  const request = { sizes, entries, precision: "f32", workers: 4, contextParallel: 2, ...more } as const;
+  const nodes = toGraphs(example, request, silentObserver()).graphs.flatMap(nodesOf) as Node<OpAttrs["all_reduce"]>[];
+  const found = nodes.filter(({ op, results }) => op.name === "all_reduce" && dims(item(results, 0).type).length > 1);
+  return found.map(({ attrs, results }) => `${attrs.workers} ${dims(item(results, 0).type).join(" ")}`).toSorted();
+}
+const four = (what: string): string[] => Array.from({ length: 4 }, () => what);
+test("groups that share the batch sum gradients at once with those that share tokens, and parts where each has one", () => {
+  const experts = ["2 3 12 8", "2 3 12 8", "2 3 8 12"]; // each is on one of two
+  assert.equal(sums({}), [...experts, ...four("4 12 12"), "4 12 6", "4 30 12"]);
+  assert.equal(sums({ shardParameters: true }), ["2 15 12", ...experts, ...four("2 6 12"), "2 6 6"]);
+});
+test("each worker draws the random numbers of its own rows and tokens, as one draws them", () => {
+  const program = load({
+    name: "dropped.moe",
+    text: `import { Linear, dropout } from "std/nn"
+      import { Sgd } from "std/optim"
+      model Dropped(D = 3) {
+        up: Linear(D, D)
+        train(x: f32[B, T, D]) {
+          loss square = mean(dropout(up(x), 0.5) ** 2)
+          optimize with Sgd(lr: 0.1)
+        }
+      }`,
+  });
+  const entries = [{ name: "train", method: "train", sizes: { B: 4, T: 6 } }];
+  const request = { sizes: {}, entries };
+  for (const sharing of [
+    { workers: 6, contextParallel: 3 },
+    { workers: 8, contextParallel: 2 },
+  ]) {
+    compare({ program, request, ...sharing });
+    const { graphs } = toGraphs(program, { ...request, precision: "f32", ...sharing }, silentObserver());
+    const [train] = graphs.filter((g) => g.name === "train");
+    const drawn = nodesOf(train as Graph).filter((n) => n.op.name === "random");
+    assert.equal(
+      drawn.map(({ results }) => count(item(results, 0).type)),
+      [(4 * 6 * 3) / sharing.workers],
+    );
+  }
+});
 test.run();
