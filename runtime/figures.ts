@@ -17,6 +17,8 @@ export interface Figures {
   readonly optimizer: number;
   readonly activations: number;
   readonly flops: number;
+  /** By the name of the collective: the bytes that one of several workers sends in one run of the first entry. See `sends` of ops. */
+  readonly sent: Readonly<Record<string, number>>;
   /** How many elements of parameters the entries change. */
   readonly trained: number;
   /** The names of trained parameters that no loss depends on: an optimizer may let them decay, and nothing else. */
@@ -41,6 +43,7 @@ export function figuresOf(program: Elaborated, plan: Plan | null): Figures {
   const kernels = (plan?.kernels ?? []).map(({ name, origins }) => ({ name, lines: origins }));
   const counted = {
     flops: first ? flopsOf(first) : 0,
+    sent: first ? sentBy(first) : {},
     trained: trainableElements(program),
     unreached: program.unreached ?? [],
     ...inputFigures(program),
@@ -59,5 +62,13 @@ function trainableElements({ graphs, stores }: Elaborated): number {
   const changed = assignedStores(graphs.filter((g) => g.name !== "init"));
   const trained = stores.filter((s) => s.role === "parameter" && changed.has(s.name));
   return trained.reduce((sum, s) => sum + count(s.type) * partCount(s), 0);
+}
+function sentBy(graph: Graph): Record<string, number> {
+  const sent: Record<string, number> = {};
+  for (const node of nodesOf(graph)) {
+    const bytes = node.op.sends?.(node) ?? 0;
+    if (bytes > 0) sent[node.op.name] = (sent[node.op.name] ?? 0) + bytes;
+  }
+  return Object.fromEntries(Object.entries(sent).map(([name, bytes]) => [name, Math.round(bytes)]));
 }
 const flopsOf = (graph: Graph): number => nodesOf(graph).reduce((sum, node) => sum + node.op.flops(node), 0);

@@ -9,7 +9,17 @@ import { project } from "./project.ts";
 
 const folder = join(project, "build", `command-${process.pid}`);
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-const workers = ["asked", "beside", "collectives", "embedded", "gpus", "overlapped", "pieces", "variants"] as const;
+const workers = [
+  "asked",
+  "beside",
+  "collectives",
+  "embedded",
+  "gpus",
+  "overlapped",
+  "pieces",
+  "sent",
+  "variants",
+] as const;
 await bundle(folder, ["bench/worker", ...workers.map((name) => `test/workers/${name}`)]);
 
 /** The script to run with node. */

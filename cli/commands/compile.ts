@@ -160,7 +160,7 @@ function write(files: CudaReport["files"], folder: string): void {
   }
 }
 function summary(
-  { parameters, prepared, gradients, optimizer, activations, flops, kernels, timings }: ReportWithoutFiles,
+  { parameters, prepared, gradients, optimizer, activations, flops, sent, kernels, timings }: ReportWithoutFiles,
   timed: boolean,
 ): string {
   const rows = [
@@ -170,6 +170,7 @@ function summary(
     ["optimizer", showBytes(optimizer)],
     ["activations", showBytes(activations)],
     ["FLOPs", showCount(flops)],
+    ...Object.entries(sent).map(([collective, bytes]) => [`sent: ${collective}`, showBytes(bytes)]),
     ["kernels", String(kernels.length)],
     ...(timed ? Object.entries(timings).map(([stage, seconds]) => [stage, `${seconds.toFixed(3)} s`]) : []),
   ];

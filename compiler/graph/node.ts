@@ -183,6 +183,8 @@ export interface Op<A = unknown> {
   indexRange?(node: Node<A>, i: number): number | null;
   /** Arithmetic operations to compute all results. */
   flops(node: Node<A>): number;
+  /** Of a collective: how many bytes a worker sends to others; of rows that go to owners of experts the expected number, if choices are even. */
+  sends?(node: Node<A>): number;
   /** An upper bound of the elements of argument `i` that are read in all, repeated reads counted each time; absent: each is read once. */
   reads?(node: Node<A>, i: number): number;
   /** Cases for the generated tests, on every target and against finite differences; they must avoid ties and kinks. */

@@ -33,8 +33,10 @@ function collectiveOpOf({ op, args, attrs }: Node): CollectiveOp {
     case "all_to_all":
     case "all_reduce":
       return { name: op.name, dtype, ...(attrs as OpAttrs["all_to_all" | "all_reduce"]) };
-    case "exchange":
-      return { name: op.name, dtype, ...(attrs as OpAttrs["exchange"]), rows: item(dims(x.type), 0) };
+    case "exchange": {
+      const { shared: _, ...how } = attrs as OpAttrs["exchange"];
+      return { name: op.name, dtype, ...how, rows: item(dims(x.type), 0) };
+    }
     default:
       throw new Bug(`no collective is known for ${op.name}`);
   }

@@ -114,8 +114,8 @@ export interface OpAttrs {
   readonly all_reduce: Group & { readonly fn: ReduceName };
   readonly all_to_all: Group;
   readonly whole: None;
-  /** `back`: from the owners to where rows came from. `length`: rows of the result. */
-  readonly exchange: Group & { readonly back: boolean; readonly length: number };
+  /** `back`: from the owners to where rows came from. `length`: rows of the result. `shared`: of how many choices a row moves once to or from each owner; default 1. */
+  readonly exchange: Group & { readonly back: boolean; readonly length: number; readonly shared?: number };
 }
 export type OpName = keyof OpAttrs;
 export const none: None = {};

@@ -6,7 +6,7 @@ import type { Group, NdArray, Node, Op, OpSharding, Placement } from "../graph/n
 import { item } from "../item.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { mul } from "../types/size.ts";
-import { count, showType, type } from "../types/type.ts";
+import { byteSize, count, dims, showType, type } from "../types/type.ts";
 import { at, define, need, needIndex, noFlops, one, resultCount, two } from "./common.ts";
 import { neverMapped } from "./mapped.ts";
 import { foldOf } from "./reduce.ts";
@@ -40,6 +40,13 @@ function groups(count: number, { workers, stride = 1 }: Group): number[][] {
 const showGroup = ({ workers, groups, stride }: Group): string =>
   `workers=${workers}${groups === undefined ? "" : ` groups=${groups}`}${stride === undefined ? "" : ` stride=${stride}`}`;
 
+const operandBytes = ({ args }: Node): number => byteSize(item(args, 0).type);
+/** A worker keeps one of its `workers` parts of what it moves. */
+const sendsParts = (node: Node<Group>): number => (operandBytes(node) * (node.attrs.workers - 1)) / node.attrs.workers;
+/** How many of `workers` are expected to be named by so many even choices. */
+export const expectedOwners = (workers: number, choices: number): number =>
+  workers * (1 - (1 - 1 / workers) ** choices);
+
 /** A worker of another axis of the mesh may have a part along any axis but that which the collective works along. */
 const shardOtherAxes =
   (along: number | null) =>
@@ -66,6 +73,7 @@ export const all_gather = define<"all_gather">({
   mapped: neverMapped("all_gather"),
   shard: shardOtherAxes(0),
   flops: noFlops,
+  sends: (node) => (node.attrs.workers - 1) * operandBytes(node),
   samples: () => [],
   showAttrs: showGroup,
 });
@@ -93,6 +101,7 @@ export const all_reduce = define<"all_reduce">({
       ? { args: [p], results: [p] }
       : shardOtherAxes(null)(node, p ? [p] : []),
   flops: resultCount,
+  sends: (node) => 2 * sendsParts(node),
   samples: () => [],
   displayName: ({ fn }) => `all_reduce_${fn}`,
   showAttrs: showGroup,
@@ -120,6 +129,7 @@ export const all_to_all = define<"all_to_all">({
   mapped: neverMapped("all_to_all"),
   shard: shardOtherAxes(0),
   flops: noFlops,
+  sends: sendsParts,
   samples: () => [],
   showAttrs: showGroup,
 });
@@ -156,6 +166,14 @@ export const exchange = define<"exchange">({
   vjp: () => [null, null],
   mapped: neverMapped("exchange"),
   flops: noFlops,
+  sends({ args, attrs: { back, length, workers, shared = 1 } }) {
+    const { type: rows } = item(args, 0);
+    const n = item(dims(rows), 0);
+    const choices = back ? length : n;
+    return n === 0
+      ? 0
+      : (byteSize(rows) / n) * (choices / shared) * expectedOwners(workers, shared) * (1 - 1 / workers);
+  },
   samples: () => [],
   showAttrs: ({ back, ...group }) => `${showGroup(group)}${back ? " back" : ""}`,
 });

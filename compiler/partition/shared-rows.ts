@@ -5,6 +5,7 @@ import { item } from "../item.ts";
 import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
+import { expectedOwners } from "../ops/collectives.ts";
 import { perRow } from "../transform/routed.ts";
 import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
@@ -47,7 +48,7 @@ export class SharedRows {
   #saved(by: Node, shared: number, rows: Type): number {
     if (shared === 1 || shared > mostShared) return -Infinity;
     const { workers } = this.#routings.owners(by);
-    const distinct = workers * (1 - (1 - 1 / workers) ** shared);
+    const distinct = expectedOwners(workers, shared);
     const saved = (shared - distinct) * bytesOfRow(rows) - bytesOf.i32 * shared * (1 + distinct);
     return (this.#routings.ownChoices(by) / shared) * saved * (1 - 1 / workers);
   }
@@ -92,7 +93,12 @@ export class SharedRows {
   }
   #exchange(rows: Value, by: Node, shared: number, offsets: Value, back: boolean): Value {
     const length = back ? this.#routings.ownChoices(by) : this.#room(by, shared);
-    return b.make1(this.#g, "exchange", [rows, offsets], { ...this.#routings.owners(by), back, length });
+    return b.make1(this.#g, "exchange", [rows, offsets], {
+      ...this.#routings.owners(by),
+      back,
+      length,
+      shared,
+    });
   }
   /** i32[groups]: what leads from the place of a row of each group on this worker to its place at the group's owner; `offsets` are of all workers. */
   #shift(offsets: Value, by: Node): Value {

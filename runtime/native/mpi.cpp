@@ -82,6 +82,8 @@ class LoadedMpi : public Mpi {
     };
     post("MPI_Irecv", irecv_, received);
     post("MPI_Isend", isend_, sent);
+    for (const Message& m : sent)
+      for (const Bytes& block : m.blocks) sent_ += block.bytes;
     complete(requests);
   }
   void abort(int code) override { library_.function<int (*)(Handle, int)>("MPI_Abort")(world_, code); }
@@ -95,6 +97,7 @@ class LoadedMpi : public Mpi {
  protected:
   void allGatherSmall(const char* own, char* all, int bytes) override {
     const std::lock_guard<std::mutex> lock(mutex_);
+    sent_ += size_t(bytes) * size_t(size_ - 1);
     if (Abi::yields && !hurried) return check("MPI_Allgather", allgather_(own, bytes, byte_, all, bytes, byte_, world_));
     std::vector<Handle> request(1);
     check("MPI_Iallgather", iallgather_(own, bytes, byte_, all, bytes, byte_, world_, request.data()));

@@ -42,10 +42,13 @@ class Mpi {
   virtual void sendReceive(const std::vector<Message>& sent, const std::vector<Message>& received) = 0;
   virtual void abort(int code) = 0;
   virtual void finalize() = 0;
+  /// How many bytes of data this process has sent to others so far.
+  size_t sent() const { return sent_; }
 
  protected:
   virtual void allGatherSmall(const char* own, char* all, int bytes) = 0;
   int rank_ = 0, size_ = 1;
+  std::atomic<size_t> sent_{0};
   std::mutex mutex_;
 };
 

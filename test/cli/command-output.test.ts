@@ -103,6 +103,30 @@ test("compile prints memory and FLOPs, and on request the seconds of each stage"
   for (const stage of ["parse", "differentiate", "total"])
     assert.match(rows.find(([name]) => name === stage)?.[1] ?? "", /^\d\.\d{3} s$/);
 });
+test("compile prints the bytes that one of several workers sends in a step", () => {
+  const shared = [
+    "--workers",
+    "2",
+    "--context-parallel",
+    "2",
+    "--batch",
+    "1",
+    "--length",
+    "8",
+    "--target",
+    "reference",
+  ];
+  const { stdout } = moec("compile", program, ...shared);
+  const rows = stdout.split("\n").map((line) => line.split(/ {2,}/));
+  const sent = rows.filter(([name]) => name?.startsWith("sent: "));
+  assert.equal(rows.findIndex(([name]) => name === "FLOPs") + 1, rows.indexOf(sent[0] ?? []));
+  assert.ok(sent.some(([name]) => name === "sent: all_reduce"));
+  const { sent: bytes } = JSON.parse(moec("compile", program, ...shared, "--json").stdout) as { sent: object };
+  assert.equal(
+    Object.keys(bytes).map((name) => `sent: ${name}`),
+    sent.map(([name]) => name),
+  );
+});
 /** The fields that scripts may rely on are all there; there may be more. */
 function hasFields(line: unknown, fields: string): void {
   const names = Object.keys(line as object);
