@@ -4,6 +4,7 @@ import { knownDivisor } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Tile, Var } from "../kernel/ir.ts";
 import { loads } from "../kernel/passes.ts";
 import type { DType } from "../types/dtype.ts";
+import { type Body, bodyIn, type Piece, piecesOf } from "./body-pieces.ts";
 import { Expressions, type ExpressionTarget, type PrefetchMode } from "./expressions.ts";
 import { canVectorize, type LaneAccess, touchesOnly } from "./lanes.ts";
 import { type StoresApart, storesApart } from "./stores-apart.ts";
@@ -14,6 +15,8 @@ export interface Lanes {
   readonly text: string;
   /** Only for bodies that touch memory of this type alone; any if not given. */
   readonly dtype?: DType;
+  /** The body is written once for each of these pieces of the row (body-pieces.ts). */
+  readonly pieces?: readonly Piece[];
 }
 /** What a body runs over: a line of memory, an accumulator, or an accumulator that it only reads (a result to be stored). */
 export type BodyKind = "line" | "tile" | "result";
@@ -29,6 +32,8 @@ export interface LaneTarget extends ExpressionTarget, LaneAccess {
   readonly prefetches: boolean;
   /** Loops over columns of tiles are told if no group of lanes is cut (`Whole`), so that they need no tail. */
   readonly wholes?: true;
+  /** Bodies that ask of each element in which piece of a row it lies are written once for each piece. */
+  readonly cutsBodies?: true;
   /** There is a device function for two folds in one loop (`fold_both`). */
   readonly foldsBoth?: true;
   /** How many neighbouring lanes share each element of a `par`; null, or not given: a lane has whole elements. */
@@ -80,18 +85,35 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   lambda(
     { before, params, after = ");" }: LambdaCall,
     lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
-    { body, value }: { readonly body: readonly Stmt[]; readonly value?: Expr },
+    { body, value }: Body,
     scope: Scope = "point",
   ): void {
     const result = (x: Expr): string => `return ${this.wide(x, lane !== null)};`;
     const on = lane && ("v" in lane ? lane : { v: lane, lanes: this.widest("line") });
+    const write = (own: Body): void => {
+      this.stmts(own.body);
+      if (own.value) this.line(result(own.value));
+    };
     this.inLanes(on, scope, () => {
-      if (value && body.length === 0) return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
-      this.block(`${before}[&](${params}) {`, `}${after}`, () => {
-        this.stmts(body);
-        if (value) this.line(result(value));
-      });
+      const pieces = on?.lanes.pieces;
+      if (value && body.length === 0 && !pieces)
+        return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
+      const whole: Body = { body, ...(value && { value }) };
+      this.block(`${before}[&](${params}) {`, `}${after}`, () =>
+        pieces ? this.#inPieces(pieces, whole, write) : write(whole),
+      );
     });
+  }
+  /** Writes a body once for each piece. */
+  #inPieces(pieces: readonly Piece[], whole: Body, write: (own: Body) => void): void {
+    for (const [i, piece] of pieces.entries()) {
+      const conditions = piece.conditions.map((x) => this.expr(x)).join(" && ");
+      this.line(`${i > 0 ? "} else " : ""}${conditions && `if (${conditions}) `}{`);
+      this.depth++;
+      write(bodyIn(piece, whole));
+      this.depth--;
+    }
+    this.line("}");
   }
   /** Lets what f writes run on a group of lanes of v; null: nothing changes. */
   protected inLanes(lane: { readonly v: Var; readonly lanes: Lanes } | null, scope: Scope, f: () => void): void {
@@ -116,7 +138,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected par(s: StmtOf<"par">): void {
     const shared = this.target.lanesPerRow?.(s) ?? null;
     if (shared !== null) return this.#sharedRows(s, shared);
-    const lanes = this.lanesFor(s.v, s.body);
+    const lanes = this.#rowLanes(s.v, { body: s.body });
     const call = `<${lanes.text}>(${this.expr(s.extent)}, `;
     const params = `auto v, ix ${s.v.name}`;
     if (!this.target.prefetches || !s.loop)
@@ -167,10 +189,10 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     });
   }
   protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
-    return this.lanesFor(v, [...body, { s: "let", v: into, value }]);
+    return this.#rowLanes(v, { body, value }, into);
   }
   protected moments(s: StmtOf<"moments">): void {
-    const lanes = this.lanesFor(s.v, [...s.body, { s: "let", v: s.sum, value: s.value }]);
+    const lanes = this.#rowLanes(s.v, s, s.sum);
     const name = `${s.sum.name}_and_${s.squares.name}`;
     const before = `const auto ${name} = moments<${lanes.text}>(${this.expr(s.extent)}, `;
     this.prefetching(s, () => this.lambda({ before, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
@@ -186,7 +208,11 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     const open = `const auto ${name} = fold_both<${combineNames[a.op]}, ${combineNames[b.op]}, ${lanes.text}>(${this.expr(a.extent)}, `;
     const each = (s: StmtOf<"fold">, when: "apart" | "together", head: string, end: string): void =>
       this.prefetching({ ...s, when }, () =>
-        this.lambda({ before: head, params: `auto v, ix ${s.v.name}`, after: end }, { v: s.v, lanes }, s),
+        this.lambda(
+          { before: head, params: `auto v, ix ${s.v.name}`, after: end },
+          { v: s.v, lanes: this.foldLanes(s) },
+          s,
+        ),
       );
     each(a, "apart", open, ",");
     each(b, "together", "", ");");
@@ -219,5 +245,16 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       (dtype === undefined || touchesOnly(dtype, v, body));
     const found = this.target.lanes[kind].find(serves);
     return found ?? { ...this.widest(kind), text: "1" };
+  }
+  /** The same for a loop over a row, which may be cut into pieces. `into`: what its value is folded into. */
+  #rowLanes(v: Var, whole: Body, into = v): Lanes {
+    const statements = ({ body, value }: Body): readonly Stmt[] =>
+      value ? [...body, { s: "let", v: into, value }] : body;
+    const found = this.lanesFor(v, statements(whole));
+    if (found.text !== "1" || !this.target.cutsBodies) return found;
+    const wide = this.widest("line");
+    const pieces = piecesOf(v, whole, wide.count) ?? [];
+    const fits = (p: Piece): boolean => canVectorize(v, statements(bodyIn(p, whole)), wide.count, this.target);
+    return pieces.length > 1 && pieces.every(fits) ? { ...wide, pieces } : found;
   }
 }

@@ -1,5 +1,6 @@
 // Short names for the loop variables of emitted text: i, j and k again in each body. In the IR every name of a kernel is unique.
 import { boundVariables } from "../kernel/builder.ts";
+import { subexpressions } from "../kernel/expr.ts";
 import type { Expr, Kernel, Stmt, Var } from "../kernel/ir.ts";
 import { mapExpressions, statements } from "../kernel/passes.ts";
 
@@ -23,6 +24,11 @@ function unrenamed(s: Stmt): readonly { readonly name: string }[] {
 function boundBy(s: Stmt): readonly Var[] {
   if (s.s === "stage" || s.s === "each" || s.s === "foldrows") return s.vs;
   return s.s === "par" || s.s === "fold" || s.s === "moments" || s.s === "scan" || s.s === "tally" ? [s.v] : [];
+}
+/** Whether x reads a variable that one of the statements binds. */
+export function readsBoundIn(list: readonly Stmt[], x: Expr): boolean {
+  const bound = new Set<unknown>(statements(list).flatMap((s) => [...unrenamed(s), ...boundBy(s)]));
+  return subexpressions(x).some((y) => bound.has(y));
 }
 const renamed = (list: readonly Stmt[], outer: Names, taken: ReadonlySet<string>): Stmt[] =>
   list.map((s) => {

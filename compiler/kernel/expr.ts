@@ -312,15 +312,47 @@ export function substitute(x: Expr, v: Var, by: Expr): Expr {
   if (x === v) return by;
   if (x.e === "load") return load(x.from, ...x.at.map((y) => substitute(y, v, by)));
   if (x.e !== "op") return x;
-  const args = x.args.map((y) => substitute(y, v, by));
-  if (x.type !== "index" || args.length !== 2) return call(x.op, x.type, ...args);
-  const [a, b] = [item(args, 0), item(args, 1)];
-  if (x.op === "+") return add(a, b);
-  if (x.op === "-") return sub(a, b);
-  if (x.op === "*") return mul(a, b);
-  if (x.op === "/" && isNum(b)) return div(a, b.value);
-  if (x.op === "%" && isNum(b)) return mod(a, b.value);
-  return call(x.op, x.type, a, b);
+  return withArguments(
+    x,
+    x.args.map((y) => substitute(y, v, by)),
+  );
+}
+/** The operation on other arguments; index arithmetic is simplified again. */
+function withArguments({ op, type }: Op, args: readonly Expr[]): Expr {
+  const [a, b] = args;
+  if (type !== "index" || args.length !== 2 || !a || !b) return call(op, type, ...args);
+  if (op === "+") return add(a, b);
+  if (op === "-") return sub(a, b);
+  if (op === "*") return mul(a, b);
+  if (op === "/" && isNum(b)) return div(a, b.value);
+  if (op === "%" && isNum(b)) return mod(a, b.value);
+  return call(op, type, a, b);
+}
+/** The same, with limits, comparisons and choices that the ranges of the arguments decide. */
+function decided(x: Op, args: readonly Expr[]): Expr {
+  const [a, b, c] = args;
+  if (!a || !b) return withArguments(x, args);
+  if (x.op === "and") return and(a, b);
+  if (x.op === "or") return or(a, b);
+  if (x.op === "select" && c) return select(a, b, c);
+  if (typeOf(a) !== "index") return withArguments(x, args);
+  if (x.op === "min") return min(a, b);
+  if (x.op === "max") return max(a, b);
+  if (x.op === "lt") return less(a, b);
+  if (x.op === "ge" && range(a)[0] >= range(b)[1]) return bool(true);
+  return x.op === "ge" && range(a)[1] < range(b)[0] ? bool(false) : withArguments(x, args);
+}
+/** Simplifies expressions by what is known of an index in them: lo <= index < end. */
+export function knowing(index: Expr, lo: number, end: number): (x: Expr) => Expr {
+  const known = variable("_known", "index", lo, end - 1, knownDivisor(index));
+  const replaced = (x: Expr, from: Expr, to: Expr): Expr => {
+    if (same(x, from)) return to;
+    if (x.e !== "load" && x.e !== "op") return x;
+    const args = children(x).map((y) => replaced(y, from, to));
+    if (args.every((y, i) => y === children(x)[i])) return x;
+    return x.e === "load" ? load(x.from, ...args) : decided(x, args);
+  };
+  return (x) => replaced(replaced(x, index, known), known, index);
 }
 /** x with its loads replaced, except those in the branches of a `select`: what an untaken branch reads may not exist. */
 export function withLoads(x: Expr, by: (x: Load) => Expr): Expr {

@@ -23,6 +23,7 @@ export const host: Target = {
   prefetches: true,
   wholes: true,
   foldsBoth: true,
+  cutsBodies: true,
   reciprocals: true,
   laneScan: "scan",
   once: (text) => text,

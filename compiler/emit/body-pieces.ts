@@ -1,0 +1,114 @@
+// Cuts a body where it asks of each element in which piece of a concat it lies (`j % 32 < 16`: halves of heads that are merged into a row). Where whole
+// groups of lanes lie in one piece, each piece has a body of its own, without the question and without the limits on the indices of what it reads.
+import { item } from "../item.ts";
+import {
+  add,
+  dependsOn,
+  isNum,
+  knowing,
+  knownDivisor,
+  less,
+  num,
+  range,
+  same,
+  splitConstant,
+  stride,
+  subexpressions,
+  substitute,
+  typeOf,
+  variable,
+} from "../kernel/expr.ts";
+import type { Expr, Stmt, Var } from "../kernel/ir.ts";
+import { expressions, mapExpressions, ownExpressions } from "../kernel/passes.ts";
+import { readsBoundIn } from "./names.ts";
+
+/** A piece: the groups for which all `conditions` hold, and that are in no piece before it. */
+export interface Piece {
+  readonly conditions: readonly Expr[];
+  /** An expression of the body, simplified by what is known of the piece. */
+  of(x: Expr): Expr;
+}
+/** The most pieces: each has the text of the whole body. */
+const maxPieces = 6;
+
+/** What runs for each element. A fold has a value too. */
+export interface Body {
+  readonly body: readonly Stmt[];
+  readonly value?: Expr;
+}
+/** The pieces of a body that runs on aligned groups of so many consecutive v; a single one if there is nothing to cut, null if there are too many. */
+export function piecesOf(v: Var, whole: Body, lanes: number): readonly Piece[] | null {
+  const cut = cutOf(v, whole, lanes);
+  if (!cut) return [{ conditions: [], of: (x) => x }];
+  const [first, last] = range(cut.index);
+  const found: Piece[] = [];
+  for (const [i, end] of [...cut.ends, last + 1].entries()) {
+    const of = knowing(cut.index, cut.ends[i - 1] ?? first, end);
+    const inner = found.length < maxPieces ? piecesOf(v, bodyIn({ of }, whole), lanes) : null;
+    if (!inner) return null;
+    const own = i < cut.ends.length ? [less(cut.index, num(end))] : [];
+    for (const p of inner) found.push({ conditions: [...own, ...p.conditions], of: (x) => p.of(of(x)) });
+  }
+  return found.length <= maxPieces ? found : null;
+}
+/** A body in a piece, without lets that nothing reads there. */
+export function bodyIn({ of }: Pick<Piece, "of">, { body, value }: Body): Body {
+  const own = value && of(value);
+  const mapped = (list: readonly Stmt[]): Stmt[] =>
+    list.map((s) => ({ ...mapExpressions(s, of), ...("body" in s && { body: mapped(s.body) }) }));
+  const read = new Set(own ? subexpressions(own) : []);
+  return { body: withoutUnread(mapped(body), read), ...(own && { value: own }) };
+}
+/** Adds to `read` what the statements that stay read. */
+function withoutUnread(list: readonly Stmt[], read: Set<Expr>): Stmt[] {
+  return list
+    .toReversed()
+    .flatMap((s): Stmt[] => {
+      if (s.s === "let" && !read.has(s.v)) return [];
+      for (const x of ownExpressions(s).flatMap(subexpressions)) read.add(x);
+      return "body" in s ? [{ ...s, body: withoutUnread(s.body, read) }] : [s];
+    })
+    .toReversed();
+}
+/** The places at which an index is compared: in order, within its range. */
+interface Cut {
+  readonly index: Expr;
+  readonly ends: readonly number[];
+}
+/** The first index whose comparisons have one outcome for each group of lanes; null if there is none. */
+function cutOf(v: Var, { body, value }: Body, lanes: number): Cut | null {
+  const found = [...expressions(body), ...(value ? subexpressions(value) : [])].flatMap((x) => {
+    const c = comparisonOf(x);
+    const isKnown = c && dependsOn(c.index, v) && !readsBoundIn(body, c.index);
+    return isKnown && isSameForGroup(c, v, lanes) ? [c] : [];
+  });
+  const [first] = found;
+  if (!first) return null;
+  const ends = found.flatMap(({ index, end }) => (same(index, first.index) ? [end] : []));
+  return { index: first.index, ends: [...new Set(ends)].toSorted((a, b) => a - b) };
+}
+/** The comparison `index < end`, of which x is the outcome or its opposite; null if x is none, or always has one outcome. */
+function comparisonOf(x: Expr): { readonly index: Expr; readonly end: number } | null {
+  if (x.e !== "op" || (x.op !== "lt" && x.op !== "ge")) return null;
+  const [limited, by] = [item(x.args, 0), item(x.args, 1)];
+  if (typeOf(limited) !== "index" || !isNum(by)) return null;
+  let [index, end] = [limited, by.value];
+  for (;;) {
+    const [term, n] = splitConstant(index);
+    [index, end] = [term, end - n];
+    const limit = index.e === "op" && (index.op === "min" || index.op === "max") ? index.args : [];
+    if (!limit[0] || !limit[1] || !isNum(limit[1])) break;
+    index = limit[0];
+  }
+  const [lo, hi] = range(index);
+  return lo > -Infinity && hi < Infinity && lo < end && end <= hi ? { index, end } : null;
+}
+/** Whether `index < end` has one outcome for each aligned group of lanes: they count up from a multiple of what also divides the end. */
+function isSameForGroup({ index, end }: { index: Expr; end: number }, v: Var, lanes: number): boolean {
+  const [base, lane] = [variable("_base", "index", 0, Infinity, lanes), variable("_lane", "index", 0, lanes - 1)];
+  const x = substitute(index, v, add(base, lane));
+  const step = stride(x, lane);
+  if (step === 0) return true;
+  const divisor = knownDivisor(substitute(x, lane, num(0)));
+  return step !== null && step > 0 && end % divisor === 0 && step * (lanes - 1) < divisor;
+}
