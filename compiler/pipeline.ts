@@ -245,7 +245,7 @@ const graphPass = (name: string, doc: string, pass: (graph: Graph) => Graph): Pa
 type G = Elaboration["g"];
 export const beforeGradients = (g: G, observer: Observer, limits: Limits = {}): Pass<Graph, Graph>[] => [
   graphPass("simplify", "rules of algebra, to a fixed point", (graph) => simplify(g, graph, false, watched(observer))),
-  graphPass("shared", "a matrix that a batch shares is multiplied once, by the columns of all", (graph) =>
+  graphPass("shared", "a matrix that a batch shares is multiplied once, by the columns or rows of all", (graph) =>
     shareMatrices(g, graph),
   ),
   graphPass("attention", "softmax(q k, where: positions) v becomes one op", (graph) => findAttention(g, graph)),

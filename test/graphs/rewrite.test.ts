@@ -12,7 +12,7 @@ import { algebra, finalAlgebra } from "../../compiler/rewrite/algebra.ts";
 import { any, binary } from "../../compiler/rewrite/pattern.ts";
 import { type Rule, rewrite, rule } from "../../compiler/rewrite/rule.ts";
 import { attentionRule } from "../../compiler/transform/attention.ts";
-import { sharedMatrixRule } from "../../compiler/transform/products/shared-matrix.ts";
+import { sharedMatrixRule, sharedRightRule } from "../../compiler/transform/products/shared-matrix.ts";
 import { untransposeGather, untransposeReduce } from "../../compiler/transform/products/untranspose.ts";
 import { scatterRules } from "../../compiler/transform/scatters/scatter.ts";
 import { singleUnitRules } from "../../compiler/transform/single-unit.ts";
@@ -23,7 +23,7 @@ const test = suite("rewrite");
 
 for (const r of finalAlgebra) test(r.name, () => checkRule(r));
 test(untransposeReduce(0).name, () => checkRule(untransposeReduce(0), 1.1));
-for (const r of [untransposeGather(0), sharedMatrixRule(0), attentionRule])
+for (const r of [untransposeGather(0), sharedMatrixRule(0), sharedRightRule(0), attentionRule])
   test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 for (const r of [...scatterRules, ...singleUnitRules]) test(r.name, () => checkRule(r, Number.POSITIVE_INFINITY));
 
@@ -90,11 +90,13 @@ test("so does what only resembles a transposition's, a shared matrix's or a sing
     b.sum(g, b.add(g, b.transpose(g, cube, [2, 0, 1]), b.transpose(g, cube, [1, 2, 0])), [2]),
     b.transpose(g, b.make1(g, "gather", [p("x", 2, 3, 4, 5), far], { axis: 1, batch: 1 }), [0, 4, 1, 2, 3]),
     b.dot(g, b.broadcast(g, p("wide", 40, 20), [40, 16, 20], [0, 2]), p("few", 40, 20, 3)),
+    b.dot(g, p("few rows", 5, 3, 2, 20), b.broadcast(g, p("heads", 5, 20, 16), [5, 3, 20, 16], [0, 2, 3])),
     b.raggedDot(g, p("twice", 8, 5), p("column", 3, 5, 1), offsets, 2),
     b.make1(g, "ragged_dot", pairs, { unit: 1 }),
     b.raggedOuter(g, p("numbers", 4, 1), p("others", 4, 1), offsets),
   ];
-  const rules = [untransposeReduce(0), untransposeGather(0), sharedMatrixRule(0), ...singleUnitRules];
+  const shared = [sharedMatrixRule(0), sharedRightRule(0)];
+  const rules = [untransposeReduce(0), untransposeGather(0), ...shared, ...singleUnitRules];
   const stores = storesOf(values);
   const after = interpret(rewrite(g, values, rules), stores);
   interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));

@@ -1,4 +1,4 @@
-// Where a matrix is broadcast over a batch and each product has few columns, the columns of the whole batch are multiplied at once: the matrix is
+// Where a matrix is broadcast over a batch and each product has few columns, or few rows, those of the whole batch are multiplied at once: the matrix is
 // read once, and its gradient becomes one product too.
 import type { Builder, Graph } from "../../graph/node.ts";
 import { item } from "../../item.ts";
@@ -43,5 +43,33 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
       return b.dot(g, b.broadcastTo(g, x, [3, 2, ...shape]), y);
     }),
 });
+/** The same of rows, as those of each head that writes one token of several texts (DeepSeek's latent attention). */
+export const sharedRightRule = (smallest: number): Rule => ({
+  name: "dot(x of few rows, broadcast(y)) = dot(rows of x, y), turned",
+  root: "dot",
+  apply(v, g) {
+    const node = matchOp(v, "dot");
+    const [x, wide, ...more] = node?.args ?? [];
+    const broadcast = wide && matchOp(wide, "broadcast");
+    const [y] = broadcast?.args ?? [];
+    if (!broadcast || !x || !y || more.length > 0 || count(y.type) < smallest) return null;
+    const [shape, from] = [dims(x.type), dims(y.type)];
+    const [rank, m, lead] = [shape.length, item(shape, shape.length - 2), shape.length - from.length];
+    const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
+    if (lead === 0 || from.length < 3 || !last || m > fewColumns || item(from, from.length - 1) < manyRows) return null;
+    const [batch, groups] = [shape.slice(0, lead), from.slice(0, -2)];
+    if (product(batch) === 1) return null;
+    const rows = b.transpose(g, x, [...fromTo(lead, rank - 2), ...fromTo(0, lead), rank - 2, rank - 1]);
+    const side = b.reshape(g, rows, [...groups, product(batch) * m, item(shape, rank - 1)]);
+    const made = b.reshape(g, b.dot(g, side, y), [...groups, ...batch, m, item(from, from.length - 1)]);
+    return b.transpose(g, made, [...fromTo(groups.length, rank - 2), ...fromTo(0, groups.length), rank - 2, rank - 1]);
+  },
+  examples: (g) =>
+    [3, 1].map((m) => {
+      const x = b.param(g, `x ${m}`, { dtype: "f32", shape: [3, 2, 4, m, 20] });
+      const y = b.param(g, `y ${m}`, { dtype: "f32", shape: [4, 20, 40] });
+      return b.dot(g, x, b.broadcastTo(g, y, [3, 2, 4, 20, 40]));
+    }),
+});
 export const shareMatrices = (g: Builder, graph: Graph): Graph =>
-  rewriteGraph(g, graph, [sharedMatrixRule(minElements)]);
+  rewriteGraph(g, graph, [sharedMatrixRule(minElements), sharedRightRule(minElements)]);
