@@ -19,8 +19,8 @@ import {
   type Even,
   equalPieces,
   evenOf,
-  evenParts,
   evenUnit,
+  isSharded,
   piecesOfAxis,
   placementKey,
   replicated,
@@ -71,7 +71,7 @@ export class Resharder {
       return this.#maskPadding(this.convert(x, from, sharded(to.axis, to.sharding)), to);
     if (from.kind === "partial")
       return this.isScattered(from, to)
-        ? this.#reduceScatter(x, from.fn, to.axis)
+        ? this.#reduceScatter(x, from.fn, to.axis, evenOf(to))
         : this.convert(this.#allReduce(x, from), from.of, to);
     if (from.kind === "replicated" && to.kind === "sharded")
       return to.sharding.kind === "even" ? this.shard(x, to.axis, to.sharding) : this.#shardRows(x, to);
@@ -219,7 +219,10 @@ export class Resharder {
   /** Whether terms of all workers are to be added up to a shard for each. */
   isScattered(from: Placement, to: Placement): to is Sharded {
     return (
-      evenParts(to) === this.#axis.count &&
+      isSharded(to) &&
+      to.sharding.kind === "even" &&
+      to.sharding.parts === this.#axis.count &&
+      equalPieces(to.sharding) !== null &&
       from.kind === "partial" &&
       from.of.kind === "replicated" &&
       from.group.workers === this.#axis.count
@@ -229,12 +232,17 @@ export class Resharder {
    * Each worker gets its part of all workers' terms along `axis`, and reduces it, in the order of workers. What another axis of the mesh sums is summed after
    * that, as parts are smaller.
    */
-  #reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number): Value {
+  #reduceScatter(x: Value, fn: PartialPlacement["fn"], axis: number, sharding: Even): Value {
     const other = this.#sumOfOtherAxis(x, fn);
-    if (other) return b.make1(this.#g, "all_reduce", [this.#reduceScatter(other.of, fn, axis)], { fn, ...other.group });
+    if (other) {
+      const part = this.#reduceScatter(other.of, fn, axis, sharding);
+      return b.make1(this.#g, "all_reduce", [part], { fn, ...other.group });
+    }
     return this.#alongFirstAxis(x, axis, (rows) => {
       const [n = 0, ...rest] = dims(rows.type);
-      const parts = b.reshape(this.#g, rows, [this.#axis.count, n / this.#axis.count, ...rest]);
+      const [pieces, count] = [equalPieces(sharding) ?? 1, this.#axis.count];
+      const byPiece = b.reshape(this.#g, rows, [pieces, count, n / pieces / count, ...rest]);
+      const parts = b.reshape(this.#g, b.swap(this.#g, byPiece, 0, 1), [count, n / count, ...rest]);
       const own = b.make1(this.#g, "all_to_all", [parts], groupAlong(this.#axis, this.#axis.count));
       return b.make1(this.#g, "reduce", [own], { fn, axes: [0] });
     });

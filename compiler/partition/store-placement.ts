@@ -20,11 +20,25 @@ const hasRows = (store: Store, { batches }: PlacedBy): boolean =>
   isBatch(store) || (store.role === "state" && !store.saved && batches.has(dims(store.type)[0] ?? 0));
 const rowShard = ({ type }: Store, count: number): Placement =>
   evenly(0, (dims(type)[0] ?? 0) % count === 0 ? count : 1);
-/** The tokens of an input are along the axis after that of its rows. */
+/**
+ * The tokens of an input are along the axis after that of its rows. They are in pieces, of each of which a worker has a part (as in Striped Attention, Brandon et
+ * al. 2023, arXiv 2311.09431): of p, the last of C workers has 1 + (C - 1) / (p C) of the mean of what a causal mask leaves to do.
+ */
 function tokenShard(store: Store, count: number): Placement {
   const [, tokens = 0] = dims(store.type);
-  return isBatch(store) && tokens > 0 && tokens % count === 0 ? evenly(1, count) : replicated;
+  if (!isBatch(store) || tokens === 0 || tokens % count !== 0) return replicated;
+  const own = tokens / count;
+  const pieces = [8, 4, 2].find((n) => own % n === 0 && own / n >= leastTokens) ?? 1;
+  return sharded(
+    1,
+    evenSharding(
+      count,
+      Array.from({ length: pieces }, () => 1),
+    ),
+  );
 }
+/** Of a piece that a worker has: fewer are less than a block of queries. */
+const leastTokens = 16;
 /** How the workers of the replica axis share a store: inputs, and states that are kept for their rows. */
 function replicaShard(store: Store, by: PlacedBy): Placement {
   return hasRows(store, by) && (dims(store.type)[0] ?? 0) > 0 ? rowShard(store, replicaAxis(by).count) : replicated;

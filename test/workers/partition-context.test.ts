@@ -9,7 +9,9 @@ import { item } from "../../compiler/item.ts";
 import type { OpAttrs } from "../../compiler/ops/attrs.ts";
 import { silentObserver } from "../../compiler/pass.ts";
 import { type BuildRequest, toGraphs } from "../../compiler/pipeline.ts";
+import { sum } from "../../compiler/types/numbers.ts";
 import { count, dims } from "../../compiler/types/type.ts";
+import { partOf } from "../../runtime/workers/shards.ts";
 import { project } from "../project.ts";
 import { compare, shown } from "./compare-workers.ts";
 
@@ -35,6 +37,40 @@ for (const { B, accumulate, ...sharing } of [
     for (const limits of [{}, { sharedRows: -Infinity }])
       compare({ program: example, request: { sizes, entries, accumulate, limits }, ...sharing });
   });
+for (const { B, ...sharing } of [
+  { workers: 2, contextParallel: 2, shardParameters: true, B: 2 },
+  { workers: 4, contextParallel: 2, tensorParallel: 2, B: 1 },
+])
+  test(`tokens in two pieces, a step by ${shown(sharing)}`, () => {
+    const entries = [{ name: "train", method: "train", sizes: { B, T: 64 } }];
+    const request = {
+      sizes: { ...sizes, D: 4, H: 2, E: 2, V: 6, Context: 64 },
+      entries,
+      limits: { sharedRows: -Infinity },
+    };
+    compare({ program: example, request, ...sharing });
+  });
+test("tokens are in up to eight pieces, in each of which a worker has 16 or more, so that a causal mask leaves all about as much", () => {
+  for (const [T, workers, pieces] of [
+    [16, 2, 1],
+    [62, 2, 1],
+    [64, 2, 2],
+    [2048, 2, 8],
+    [8192, 4, 8],
+  ] as const) {
+    const entries = [{ name: "train", method: "train", sizes: { B: 1, T } }];
+    const request = { sizes, entries, precision: "f32", workers, contextParallel: workers } as const;
+    const { stores } = toGraphs(example, request, silentObserver());
+    const shards = stores.find((s) => s.name === "train/tokens")?.shards ?? [];
+    const seen = Array.from({ length: workers }, (_, w) => {
+      const [, own = []] = partOf({ shape: [1, T], shards }, w);
+      return sum(own.map(({ start, length }) => length * (start + (length + 1) / 2)));
+    });
+    const mean = sum(seen) / workers;
+    const most = 1 + (workers - 1) / (pieces * workers);
+    assert.ok(Math.max(...seen) <= most * mean && Math.max(...seen) > 0.9 * most * mean, `${T}: ${seen.join(" ")}`);
+  }
+});
 test("sequences whose length the workers do not divide are refused", () => {
   const entries = [{ name: "train", method: "train", sizes: { B: 1, T: 5 } }];
   const request = { sizes, entries, precision: "f32", workers: 2, contextParallel: 2 } as const;
@@ -43,15 +79,22 @@ test("sequences whose length the workers do not divide are refused", () => {
     /2 workers cannot share the tokens of a sequence: tokens has 5, targets has 5/,
   );
 });
-for (const [workers, B] of [
-  [3, 1],
-  [3, 2],
-  [6, 4],
+for (const [workers, B, T] of [
+  [3, 1, 12],
+  [3, 2, 12],
+  [6, 4, 12],
+  [3, 2, 96],
 ] as const)
-  test(`each of ${workers} has a part of all that is computed of ${B} rows' tokens, gathers keys and values alone, and has a part of their gradients`, () => {
-    const [T, D] = [12, 8];
+  test(`each of ${workers} has a part of all that is computed of ${B} rows of ${T} tokens, gathers keys and values alone, and has a part of their gradients`, () => {
+    const D = 8;
     const entries = [{ name: "train", method: "train", sizes: { B, T } }];
-    const request = { sizes: { ...sizes, D }, entries, precision: "f32", workers, contextParallel: 3 } as const;
+    const request = {
+      sizes: { ...sizes, D, Context: T },
+      entries,
+      precision: "f32",
+      workers,
+      contextParallel: 3,
+    } as const;
     const nodes = toGraphs(example, request, silentObserver()).graphs.flatMap(nodesOf);
     const moved = (op: string): number[] =>
       nodes
