@@ -18,6 +18,7 @@ const parts = new Set([
   "MiniMaxM3Blocks",
   "Lfm2Blocks",
   "NemotronBlocks",
+  "Qwen4Blocks",
   "SpacedBlocks",
   "StepBlocks",
   "WindowedBlocks",

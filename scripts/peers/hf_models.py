@@ -15,7 +15,7 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
@@ -23,6 +23,7 @@ CONFIGS = {
     "llama4_text": "Llama4TextConfig",
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
+    "qwen4_exp_text": "Qwen4ExpTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
     "sarvam_mla": "SarvamMLAConfig",
     "gemma4_text": "Gemma4TextConfig",
@@ -646,6 +647,18 @@ MODELS = {
         | {"intermediate_size": 10, "moe_intermediate_size": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "swiglu_limit": 0.5}
         | {"num_attention_heads": 2, "hc_mult": 2, "hc_magnitude": 1.5, "rms_norm_eps": 1e-3, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 6}
         | LATENT | {"q_lora_rank": 6},
+        "1GB",
+    ),
+    # A block of each kind twice; blocks of 2 keys, of which a query sees two.
+    "qwen4_exp_text": (
+        "Qwen4Exp",
+        HEADS
+        | {"num_hidden_layers": 4, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
+        | {"layer_types": ["indexed_attention", "linear_attention", "linear_attention", "indexed_attention"]}
+        | {"hc_count": 3, "hc_lowrank": 5, "output_gate_type": "sigmoid", "norm_topk_prob": False}
+        | {"indexer_n_heads": 8, "indexer_kv_heads": 1, "indexer_head_dim": 6, "indexer_budget": 4, "indexer_compress_ratio": 2}
+        | DELTA
+        | HALF_TURNED,
         "1GB",
     ),
     "mistral4": (

@@ -48,6 +48,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, 6, L: 4, Heads: 2, Groups: 1, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, part: 0.5, Chunk: 2, Context: 12",
       "qwen3_next",
     ),
+    Qwen4: decoder(
+      "Qwen4",
+      "8, 6, F: 5, L: 4, N: 2, Low: 3, Heads: 2, Groups: 1, A: 4, Size: 2, Top: 2, IndexHeads: 8, IndexWidth: 5, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 2, Context: 12",
+      "qwen4",
+    ),
     GptOss: decoder(
       "GptOss",
       "8, 6, L: 2, Heads: 4, Groups: 2, A: 4, E: 4, K: 2, Context: 12, window: 4, stretch: 4, original: 8",

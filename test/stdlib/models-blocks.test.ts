@@ -341,6 +341,62 @@ test("Hunyuan 4 has the blocks that its config.json says", async () => {
   const unsaid = { num_hidden_layers: 6, indexer_types: null, mlp_layer_types: null, layer_types: null };
   assert.deepEqual(found, kindsOfFamily("hy_v4", unsaid));
 });
+test("Qwen 4: which blocks have attention, whose indexer must be said; n-grams are refused", () => {
+  const type = "qwen4_exp_text";
+  const [Choosing, Delta] = ["Choosing", "Delta"];
+  assert.deepEqual(kindsOfFamily(type, {}), [Choosing, Delta, Delta, Choosing]);
+  assert.deepEqual(kindsOfFamily(type, { layer_types: null, num_hidden_layers: 5 }), [
+    Delta,
+    Delta,
+    Delta,
+    Choosing,
+    Delta,
+  ]);
+  const second = { layer_types: null, full_attention_interval: 2 };
+  assert.deepEqual(kindsOfFamily(type, second), [Delta, Choosing, Delta, Choosing]);
+  assert.deepEqual(kindsOfFamily(type, { full_attention_interval: 7 }), [Choosing, Delta, Delta, Choosing]);
+  refuses(type, { layer_types: null, full_attention_interval: 0 }, "full_attention_interval is 0");
+  refuses(type, { layer_types: ["linear_attention"] }, "layer_types is", "one for each layer");
+  const none = { indexer_n_heads: null, indexer_head_dim: null, indexer_budget: null, indexer_compress_ratio: null };
+  const linear = ["linear_attention", "linear_attention", "linear_attention", "linear_attention"];
+  assert.deepEqual(
+    kindsOfFamily(type, { ...none, layer_types: linear }),
+    linear.map(() => Delta),
+  );
+  for (const key of Object.keys(none)) refuses(type, { [key]: null }, key);
+  refuses(type, { indexer_budget: 5 }, "indexer_budget is 5", "a multiple of indexer_compress_ratio");
+  refuses(type, { indexer_kv_heads: 2 }, "indexer_kv_heads is 2");
+  refuses(type, { ple_layer_ids: [2] }, "ple_layer_ids is [2]");
+  refuses(type, { output_gate_type: "tanh" }, 'output_gate_type is "tanh"', "sigmoid");
+  const gate = (is: unknown): unknown => header(type, { output_gate_type: is })["bounded"];
+  assert.deepEqual([gate("sigmoid"), gate("silu"), gate(null)], [true, false, false]);
+  assert.deepEqual(header(type, { num_hidden_layers: 4 })["Top"], 2);
+});
+test("Qwen4 has the blocks that its config.json says", async () => {
+  const source = { file: join(project, "stdlib/models/qwen4.moe"), declaration: "Qwen4" };
+  const one = {
+    H: 1,
+    F: 1,
+    Heads: 1,
+    Groups: 1,
+    E: 1,
+    K: 1,
+    Low: 1,
+    Size: 1,
+    Top: 1,
+    IndexHeads: 1,
+    Keys: 1,
+    Values: 1,
+    B: 1,
+    T: 1,
+  };
+  const sizes = { V: 2, L: 8, D: 2, N: 2, A: 8, IndexWidth: 2, KeyWidth: 1, ValueWidth: 1, ...one };
+  const program = await compile(source, { target: "reference", sizes });
+  const chooses = (i: number): boolean => program.names.includes(`blocks.${i}.attention.indexer.row.weight`);
+  const found = Array.from({ length: 8 }, (_, i) => (chooses(i) ? "Choosing" : "Delta"));
+  program.close();
+  assert.deepEqual(found, kindsOfFamily("qwen4_exp_text", { num_hidden_layers: 8, layer_types: null }));
+});
 test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
   const kinds = ["NearHashed", "SparseMixture", "HeavyMixture"];
   assert.deepEqual(kindsOfFamily("deepseek_v4", {}), kinds);

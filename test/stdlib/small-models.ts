@@ -478,6 +478,10 @@ export const models: Readonly<Record<string, Model>> = {
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35: { ...like(hybrid), file: "qwen3_next" },
+  Qwen4: {
+    ...like({ ...hybrid, F: 5, E: 3, K: 2, N: 2, Low: 3, Size: 2, Top: 2, IndexHeads: 4, IndexWidth: 3 }),
+    file: "qwen4",
+  },
   LaraMini: {
     ...like({ ...windowed, F: 5, L: 4, A: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, Chunk: 4 }),
     file: "qwen3_next",

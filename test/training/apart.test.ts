@@ -144,6 +144,8 @@ const models = {
     "DeepSeekV4(V: 19, D: 8, H: 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, std: 0.5)",
   Hunyuan4:
     "Hunyuan4(V: 19, D: 8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
+  Qwen4:
+    "Qwen4(V: 19, D: 8, H: 6, F: 5, L: 4, N: 2, Low: 3, Heads: 2, Groups: 1, A: 4, Size: 2, Top: 1, IndexHeads: 8, IndexWidth: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 4, std: 0.5)",
   MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   MiniMaxM3:
     "MiniMaxM3(V: 19, D: 8, Wide: 10, H: 6, F: 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 3, IndexWidth: 3, std: 0.5)",
@@ -169,6 +171,7 @@ const files = new Map<string, string>([
   ["DeepSeekV32", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["Hunyuan4", "hunyuan4"],
+  ["Qwen4", "qwen4"],
   ["MiniMax", "minimax"],
   ["MiniMaxM3", "minimax_m3"],
   ["PhiMoE", "phi"],
@@ -257,6 +260,7 @@ for (const name of full
       "DeepSeekV32",
       "DeepSeekV4",
       "Hunyuan4",
+      "Qwen4",
       "MiniMax",
       "MiniMaxM3",
       "Llama4",

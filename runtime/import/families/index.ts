@@ -43,6 +43,7 @@ import { nllbMoe } from "./nllb.ts";
 import { olmo2, olmo3 } from "./olmo.ts";
 import { phi3, phimoe } from "./phi.ts";
 import { laraMini, qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
+import { qwen4 } from "./qwen4.ts";
 import { dots1, ernie45Moe, glm4Moe, hunyuanV1Moe, solarOpen } from "./shared-experts.ts";
 import { gemma2, gptOss, llama4Text } from "./sliding-window.ts";
 import { granitemoeSwa, kolibri1, mellum } from "./spaced.ts";
@@ -143,6 +144,7 @@ export const families: readonly Family[] = [
   minimax,
   deepseekV4,
   hunyuan4,
+  qwen4,
   minimaxM3Text,
   jetmoe,
   zaya,
