@@ -478,8 +478,9 @@ export const models: Readonly<Record<string, Model>> = {
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35Moe: { ...like({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },
   Qwen35: { ...like(hybrid), file: "qwen3_next" },
+  // What the head reads is half as long as a normed row, for gates begin at 1 / 2: it learns as fast where it is twice as wide.
   Qwen4: {
-    ...like({ ...hybrid, F: 5, E: 3, K: 2, N: 2, Low: 3, Size: 2, Top: 2, IndexHeads: 4, IndexWidth: 3 }),
+    ...like({ ...hybrid, D: 16, F: 5, E: 3, K: 2, N: 2, Low: 3, Size: 2, Top: 2, IndexHeads: 4, IndexWidth: 3 }),
     file: "qwen4",
   },
   LaraMini: {
