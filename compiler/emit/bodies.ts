@@ -104,9 +104,10 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       );
     });
   }
-  /** Writes a body once for each piece. */
+  /** Writes a body once for each piece. What varies over the lanes of one may be one number in another. */
   #inPieces(pieces: readonly Piece[], whole: Body, write: (own: Body) => void): void {
     for (const [i, piece] of pieces.entries()) {
+      this.varying = new Set();
       const conditions = piece.conditions.map((x) => this.expr(x)).join(" && ");
       this.line(`${i > 0 ? "} else " : ""}${conditions && `if (${conditions}) `}{`);
       this.depth++;

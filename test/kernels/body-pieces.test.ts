@@ -113,6 +113,10 @@ test("rows of merged heads have their numbers, however wide pieces are", () => {
   const g = new GraphBuilder(ops);
   const lines = b.concat(g, [param(g, "x", [9, 32]), b.sin(g, param(g, "y", [18, 32]))], 0);
   graphs.push(graphOf([b.sum(g, b.reshape(g, lines, [18, 48]), [0])]));
+  // what varies in one piece is the same number for all of another
+  const padded = b.exp(g, merged(g, b.pad(g, b.sin(g, param(g, "z", [2, heads, rows, 16])), 3, 0, 16)));
+  const read = b.mul(g, padded, b.sin(g, padded));
+  graphs.push(graphOf([b.sum(g, read, [2]), b.max(g, read, [2])]));
   compareWidths(
     "merged",
     graphs,
