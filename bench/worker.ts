@@ -1,7 +1,7 @@
 // One process of `npm run bench -- workers`, started alone or by mpirun: trains examples/gpt-moe.moe for some steps. Worker 0 prints the result.
 import { argv } from "node:process";
 import { Bug } from "../compiler/diagnostic.ts";
-import type { CollectiveOp, Plan, PlanBuffer, Step } from "../compiler/plan/plan.ts";
+import type { Step } from "../compiler/plan/plan.ts";
 import { sum } from "../compiler/types/numbers.ts";
 import { commonRequest, parseFile } from "../runtime/compile.ts";
 import type { StepTimes } from "../runtime/native.ts";
@@ -39,7 +39,7 @@ export interface Ran extends StepSeconds {
 
 async function run(job: Job, world: Workers): Promise<Ran> {
   const last: { times?: StepTimes } = {};
-  const { executable, plan } = await opened(job, world, (times) => void (last.times = times));
+  const { executable, plan, report } = await opened(job, world, (times) => void (last.times = times));
   const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
   const text = readDataset([job.data]);
   const [losses, timed]: [number[], StepSeconds[]] = [[], []];
@@ -54,15 +54,14 @@ async function run(job: Job, world: Workers): Promise<Ran> {
     if (step >= job.warm) timed.push(stepSeconds(took, steps, last.times, world));
   }
   executable.close();
-  const collectives = steps.filter((s) => s.kind === "collective");
-  const sent = sum(collectives.map((s) => sentBy(s, plan)));
-  return { ...medianOf(timed), losses, collectives: collectives.length, sent };
+  const collectives = steps.filter((s) => s.kind === "collective").length;
+  return { ...medianOf(timed), losses, collectives, sent: sum(Object.values(report.sent)) };
 }
 async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void) {
   const { program: path, set: sizes, B, T, threads, precision } = job;
   const entries = [{ method: "train", name: "train", sizes: { B, T } }];
   const watch = { profile: (_: unknown, times: StepTimes): void => seen(times) };
-  const { executable, plan } = await compileOnWorkers(parseFile(path), {
+  const { executable, plan, report } = await compileOnWorkers(parseFile(path), {
     declaration: "GptMoE",
     sizes,
     entries,
@@ -70,7 +69,7 @@ async function opened(job: Job, world: Workers, seen: (times: StepTimes) => void
     ...commonRequest({ precision, threads }, world),
   });
   if (!plan) throw new Bug(`${path} has no plan`);
-  return { executable, plan };
+  return { executable, plan, report };
 }
 const waits = new Set<Step["kind"] | undefined>(["collective", "wait"]);
 /** Who comes last to a collective is in it as long as it takes; the others are in it for as much longer as they wait. */
@@ -84,33 +83,6 @@ function stepSeconds(took: number, steps: readonly Step[], times: StepTimes | un
   const moving = sum(own.map((_, i) => Math.min(...all.map((times) => times[i + 1] ?? 0))));
   return { seconds: mean(([step = 0]) => step), moving, waiting: mean((times) => sum(times.slice(1))) - moving };
 }
-/** The bytes that each worker sends: of a sum its part of what others add up, and what it has added up. */
-function sentBy(step: Step, { buffers }: Plan): number {
-  if (step.kind !== "collective") return 0;
-  const { op, args } = step.collective;
-  const { workers: count, name, rows = 1, pieces = 1 } = op;
-  const operands = args
-    .slice(0, name === "exchange" ? (args.length - 1) / 2 : args.length / 2)
-    .map((i) => bytesOf(buffers[i]));
-  const bytes = sum(operands);
-  switch (name) {
-    case "all_gather":
-      return bytes * (count - 1);
-    case "all_reduce":
-      return (2 * bytes * (count - 1)) / count;
-    case "all_to_all":
-      return (bytes * (count - 1)) / count;
-    case "exchange":
-      return ((bytes / rows) * rowsSent(op) * (count - 1)) / count / pieces;
-  }
-}
-/** How many of a worker's rows an exchange moves, where owners have room for all: of those that choices share, one to each of the owners in the mean. */
-function rowsSent({ workers, rows = 1, length = rows, back = false }: CollectiveOp): number {
-  const [own, room] = back ? [length, rows] : [rows, length];
-  const shared = (workers * own) / room;
-  return (own / shared) * workers * (1 - (1 - 1 / workers) ** shared);
-}
-const bytesOf = (buffer: PlanBuffer | undefined): number => buffer?.bytes ?? 0;
 function medianOf(all: readonly StepSeconds[]): StepSeconds {
   const median = all.toSorted((a, b) => a.seconds - b.seconds)[Math.floor(all.length / 2)];
   if (!median) throw new RangeError("no step was timed");
