@@ -113,6 +113,8 @@ export interface Limits {
   readonly untranspose?: number;
   /** In bytes: rows that several choices share go once to each owner if that saves a worker more in an exchange (`partition`). */
   readonly sharedRows?: number;
+  /** Of a piece of a sequence a worker has no fewer tokens, if there are several pieces (`tokenShard`). */
+  readonly leastTokens?: number;
 }
 
 /**

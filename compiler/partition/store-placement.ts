@@ -14,6 +14,8 @@ export interface PlacedBy extends Sharing {
   readonly batches: ReadonlySet<number>;
   /** How the workers of the tensor axis share parameters and states. */
   readonly tensorAxes: ReadonlyMap<string, Sharded>;
+  /** See `Limits`. Default: 16, as fewer are less than a block of queries. */
+  readonly leastTokens?: number | undefined;
 }
 const hasTokens = ({ contextParallel = 1 }: Sharing): boolean => contextParallel > 1;
 const hasRows = (store: Store, { batches }: PlacedBy): boolean =>
@@ -24,7 +26,7 @@ const rowShard = ({ type }: Store, count: number): Placement =>
  * The tokens of an input are along the axis after that of its rows. They are in pieces, of each of which a worker has a part (as in Striped Attention, Brandon et
  * al. 2023, arXiv 2311.09431): of p, the last of C workers has 1 + (C - 1) / (p C) of the mean of what a causal mask leaves to do.
  */
-function tokenShard(store: Store, count: number): Placement {
+function tokenShard(store: Store, count: number, { leastTokens = 16 }: PlacedBy): Placement {
   const [, tokens = 0] = dims(store.type);
   if (!isBatch(store) || tokens === 0 || tokens % count !== 0) return replicated;
   const own = tokens / count;
@@ -37,8 +39,6 @@ function tokenShard(store: Store, count: number): Placement {
     ),
   );
 }
-/** Of a piece that a worker has: fewer are less than a block of queries. */
-const leastTokens = 16;
 /** How the workers of the replica axis share a store: inputs, and states that are kept for their rows. */
 function replicaShard(store: Store, by: PlacedBy): Placement {
   return hasRows(store, by) && (dims(store.type)[0] ?? 0) > 0 ? rowShard(store, replicaAxis(by).count) : replicated;
@@ -53,7 +53,7 @@ function dataShard(store: Store, by: PlacedBy): Placement {
   const { stack, type } = store;
   const [first = 0] = dims(type);
   if (first === 0) return replicated;
-  if (hasRows(store, by)) return hasTokens(by) ? tokenShard(store, count) : rowShard(store, count);
+  if (hasRows(store, by)) return hasTokens(by) ? tokenShard(store, count, by) : rowShard(store, count);
   if (stack > 0) return evenly(0, gcd(first, by.expertParallel ?? count));
   const axis = isDivided(store, by) ? dims(type).findIndex((n) => n > 0 && n % count === 0) : -1;
   return axis < 0 ? replicated : evenly(axis, count);

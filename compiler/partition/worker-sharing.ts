@@ -24,13 +24,19 @@ export function workerSharingOf(
     room,
     shardOptimizer,
     shardParameters,
-  }: Partial<Sharing>,
+    limits,
+  }: Partial<Sharing> & { readonly limits?: Pick<PlacedBy, "leastTokens"> | undefined },
   elaborated: Elaboration,
   added: readonly Store[],
 ): WorkerSharing {
   const sharing = { workers, tensorParallel, contextParallel, expertParallel, room, shardOptimizer, shardParameters };
   const stores = (): readonly Store[] => [...elaborated.stores(), ...added];
-  const placedBy = { ...sharing, batches: batchesOf(stores()), tensorAxes: tensorAxesOf(elaborated, sharing) };
+  const placedBy = {
+    ...sharing,
+    batches: batchesOf(stores()),
+    tensorAxes: tensorAxesOf(elaborated, sharing),
+    leastTokens: limits?.leastTokens,
+  };
   requireSharedMatrix(stores(), placedBy);
   requireSharedTokens(stores(), placedBy);
   return { ...placedBy, stores };

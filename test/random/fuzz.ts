@@ -137,12 +137,13 @@ function shared(seed: string): Case {
   const workers = draw.of([2, 3, 4, 4, 6]);
   const tensorParallel = draw.chance(0.5) ? draw.of([2, 3, workers].filter((n) => workers % n === 0)) : 1;
   const groups = workers / tensorParallel;
-  const sizes = draw.chance(0.8) ? { ...program.sizes, B: groups * draw.of([1, 2]) } : program.sizes;
+  const rows = draw.chance(0.8) ? { ...program.sizes, B: groups * draw.of([1, 2]) } : program.sizes;
   const expertParallel = groups % 2 === 0 && groups > 3 && draw.chance(0.5) ? 2 : groups;
   const contextParallel = draw.chance(0.3) ? draw.of([2, 3, groups].filter((n) => groups % n === 0)) : 1;
   const shadow = draw.chance(0.3) ? { shadow: draw.of([1, 2, 3]) } : {};
   const divided = draw.of([{}, { shardOptimizer: true }, { shardParameters: true }]);
   const own = contextParallel > 1 ? { contextParallel } : { expertParallel };
+  const sizes = contextParallel > 1 && draw.chance(0.7) ? { ...rows, T: contextParallel * draw.of([2, 4, 8]) } : rows;
   const sharing = { workers, tensorParallel, ...own, ...divided, ...shadow };
   return {
     text: program.text,

@@ -44,7 +44,7 @@ export function drawHostMode(seed: string, given: Partial<HostMode> = {}): HostM
     threads: draw.order(4).map((i) => [1, 2, 3, 7][i] ?? 1),
     schedules: draw.chance(0.8) ? `${seed}, its schedules` : null,
     limits: draw.chance(0.5)
-      ? { routerLogits: 0, untranspose: 0, heads: draw.of([20, 60, 200]), sharedRows: -Infinity }
+      ? { routerLogits: 0, untranspose: 0, heads: draw.of([20, 60, 200]), sharedRows: -Infinity, leastTokens: 1 }
       : {},
   };
   return { ...drawn, ...given };
