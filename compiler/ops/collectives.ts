@@ -96,10 +96,7 @@ export const all_reduce = define<"all_reduce">({
   }),
   vjp: () => [null],
   mapped: neverMapped("all_reduce"),
-  shard: (node, [p]) =>
-    p?.kind === "partial" && p.fn === "sum" && node.attrs.fn === "sum" && p.of.kind === "replicated"
-      ? { args: [p], results: [p] }
-      : shardOtherAxes(null)(node, p ? [p] : []),
+  shard: shardOtherAxes(null),
   flops: resultCount,
   sends: (node) => 2 * sendsParts(node),
   samples: () => [],

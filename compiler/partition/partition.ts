@@ -72,6 +72,9 @@ export function partition(
   return withValues(graph, values);
 }
 
+/** Whether workers of another axis of the mesh add up terms; terms of this axis' workers may be added up after that. */
+const isSum = ({ op, attrs }: Node): boolean =>
+  op.name === "all_reduce" && (attrs as OpAttrs["all_reduce"]).fn === "sum";
 /** What a conversion found of each value by placement: without it, values that are read twice would be searched exponentially often. */
 type Found = Map<string, Value | null>;
 class Partition implements Workers {
@@ -284,6 +287,8 @@ class Partition implements Workers {
     const known = x && this.of(x);
     if (node.op.name === "reshape" && known?.place.kind === "partial" && known.place.of.kind === "replicated")
       return this.#set(node, [b.reshape(this.#g, known.value, dims(item(node.results, 0).type))], [known.place]);
+    if (known?.place.kind === "partial" && known.place.fn === "sum" && isSum(node))
+      return this.#set(node, [item(this.#g.add(node.op, [known.value], node.attrs).results, 0)], [known.place]);
     this.#shareSorting(node);
     this.#scatterSums(node);
     const rule = this.#rule(node);

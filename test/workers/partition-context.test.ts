@@ -40,13 +40,14 @@ for (const { B, accumulate, ...sharing } of [
 for (const { B, ...sharing } of [
   { workers: 2, contextParallel: 2, shardParameters: true, B: 2 },
   { workers: 4, contextParallel: 2, tensorParallel: 2, B: 1 },
+  { workers: 8, contextParallel: 4, expertParallel: 2, B: 2 },
 ])
-  test(`tokens in two pieces, a step by ${shown(sharing)}`, () => {
-    const entries = [{ name: "train", method: "train", sizes: { B, T: 64 } }];
+  test(`tokens in pieces, a step by ${shown(sharing)}`, () => {
+    const entries = [{ name: "train", method: "train", sizes: { B, T: 16 } }];
     const request = {
-      sizes: { ...sizes, D: 4, H: 2, E: 2, V: 6, Context: 64 },
+      sizes: { ...sizes, D: 4, H: 2, E: 2, V: 6, Context: 16 },
       entries,
-      limits: { sharedRows: -Infinity },
+      limits: { sharedRows: -Infinity, leastTokens: 2 },
     };
     compare({ program: example, request, ...sharing });
   });
@@ -110,7 +111,7 @@ for (const [workers, B, T] of [
   });
 /** Of the demo's step by two groups of two: by whom its gradients are summed up, with the shape. */
 function sums(more: Partial<BuildRequest>): string[] {
-  const entries = [{ name: "train", method: "train", sizes: { B: 2, T: 6 } }];
+  const entries = [{ name: "train", method: "train", sizes: { B: 2, T: 12 } }];
   const request = { sizes, entries, precision: "f32", workers: 4, contextParallel: 2, ...more } as const;
   const nodes = toGraphs(example, request, silentObserver()).graphs.flatMap(nodesOf) as Node<OpAttrs["all_reduce"]>[];
   const found = nodes.filter(({ op, results }) => op.name === "all_reduce" && dims(item(results, 0).type).length > 1);
@@ -121,6 +122,13 @@ test("groups that share the batch sum gradients at once with those that share to
   const experts = ["2 3 12 8", "2 3 12 8", "2 3 8 12"]; // each is on one of two
   assert.equal(sums({}), [...experts, ...four("4 12 12"), "4 12 6", "4 30 12"]);
   assert.equal(sums({ shardParameters: true }), ["2 15 12", ...experts, ...four("2 6 12"), "2 6 6"]);
+  const copied = ["4 3 12 8", "4 3 12 8", "4 3 8 12"]; // of each there are two in each of two groups
+  assert.equal(sums({ workers: 8, contextParallel: 4, expertParallel: 2 }), [
+    ...copied,
+    ...four("8 12 12"),
+    "8 12 6",
+    "8 30 12",
+  ]);
 });
 test("each worker draws the random numbers of its own rows and tokens, as one draws them", () => {
   const program = load({
