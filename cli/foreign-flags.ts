@@ -38,7 +38,10 @@ function flagHelp(name: string, command: Command): string | null {
 /** For one argument too many: the flag that it is for. */
 function excessHelp(command: Command): string | null {
   if (command.opts()["resume"] === true) return "--resume takes no folder: it continues the run in --out";
-  const flag = ["prompt", "data", "entry"].find((name) => command.options.some(({ long }) => long === `--${name}`));
+  const has = (name: string): boolean => command.options.some(({ long }) => long === `--${name}`);
+  const sized = command.args.find((a) => /^[A-Za-z]\w*=\S+$/.test(a));
+  if (sized !== undefined && has("set")) return `write --set before each size: --set ${sized}`;
+  const flag = ["prompt", "data", "entry"].find(has);
   return flag === undefined ? null : `write --${flag} before it`;
 }
 /** Adds help to commander's messages about an unknown flag, in place of the name that it finds most alike, and about an argument too many. */

@@ -90,6 +90,7 @@ test("an argument without its flag is told which", () => {
   fails(moec("generate", "a", "Call me"), 2, "too many arguments", "help: write --prompt before it");
   fails(moec("evaluate", "a", "b", "--data", "c"), 2, "help: write --data before it");
   fails(moec("run", "a.moe", "Ffn"), 2, "help: write --entry before it");
+  fails(moec("compile", "a.moe", "--set", "B=8", "T=1"), 2, "help: write --set before each size: --set T=1");
   fails(moec("train", "a.moe", "--data", "b", "--resume", "runs/a"), 2, "--resume takes no folder", "--out");
 });
 test("--data - is what is piped in", () => {

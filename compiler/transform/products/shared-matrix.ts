@@ -10,8 +10,8 @@ import { count, dims } from "../../types/type.ts";
 
 /** Matrices with fewer elements stay in the caches, and are left alone. */
 const minElements = 1 << 16;
-/** Products of at most `fewColumns` columns do not fill a register tile. The matrix must have at least `manyRows` rows. */
-const [fewColumns, manyRows] = [8, 16];
+/** Products of at most `few` columns, or rows, do not fill a register tile. The matrix must have at least `many` rows, or columns. */
+const [few, many] = [8, 16];
 /** `smallest`: how many elements a matrix must have for the rewrite. */
 export const sharedMatrixRule = (smallest: number): Rule => ({
   name: "dot(broadcast(x), y of few columns) = dot(x, columns of y), turned",
@@ -25,7 +25,7 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
     const [shape, from] = [dims(y.type), dims(x.type)];
     const [rank, n, lead] = [shape.length, item(shape, shape.length - 1), shape.length - from.length];
     const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
-    if (lead === 0 || from.length < 2 || !last || n > fewColumns || item(from, from.length - 2) < manyRows) return null;
+    if (lead === 0 || from.length < 2 || !last || n > few || item(from, from.length - 2) < many) return null;
     const batch = shape.slice(0, lead);
     const columns = b.transpose(g, y, [...fromTo(lead, rank - 1), ...fromTo(0, lead), rank - 1]);
     const side = b.reshape(g, columns, [...from.slice(0, -2), item(from, from.length - 1), product(batch) * n]);
@@ -56,7 +56,7 @@ export const sharedRightRule = (smallest: number): Rule => ({
     const [shape, from] = [dims(x.type), dims(y.type)];
     const [rank, m, lead] = [shape.length, item(shape, shape.length - 2), shape.length - from.length];
     const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
-    if (lead === 0 || from.length < 3 || !last || m > fewColumns || item(from, from.length - 1) < manyRows) return null;
+    if (lead === 0 || from.length < 3 || !last || m > few || item(from, from.length - 1) < many) return null;
     const [batch, groups] = [shape.slice(0, lead), from.slice(0, -2)];
     if (product(batch) === 1) return null;
     const rows = b.transpose(g, x, [...fromTo(lead, rank - 2), ...fromTo(0, lead), rank - 2, rank - 1]);
