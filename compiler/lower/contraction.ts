@@ -195,6 +195,7 @@ export const rowSums = ({ nodes: [node], outputs }: Region): Value[] =>
   outputs.filter((v) => shapeOf(v).length < shapeOf(item(node?.results ?? [], 0)).length);
 function storePartialSum(d: Draft, v: Value, at: readonly Expr[], value: Expr, { bn }: Tiles): void {
   const to = d.partialSums(v, "write");
+  if (product(to.shape) === 0) return; // of no columns
   const run = product(shapeOf(operand(v.node))) / product(to.shape);
   if (bn % run !== 0) throw new Bug(`a schedule of ${bn} columns cuts sums of ${run}`);
   const [i, j] = at.slice(-2) as [Expr, Expr];

@@ -84,19 +84,30 @@ if (compiler)
       /^Bug: kernel hungry of model\.moe:7: NVRTC refuses it\nhungry\.cu\(\d+\): error: .*"lost".*\n {4}UNROLL for .* = lost\[/,
     );
   });
-/** What is kept of a kernel for 8 blocks where choices spill so much, and how many were compiled. */
-async function keptOf(spills: readonly number[], registers: number): Promise<unknown> {
+/** What is kept of a kernel for 8 blocks, or of another, where choices spill so much, and how many were compiled. `asked`: gets the options of each. */
+async function keptOf(
+  spills: readonly number[],
+  registers: number,
+  { kernel = hungry(8), asked = [] }: { readonly kernel?: PlanKernel; readonly asked?: string[] } = {},
+): Promise<unknown> {
   let seen = 0;
-  const compile: Nvrtc["compile"] = () => {
+  const compile: Nvrtc["compile"] = ({ options = [] }) => {
+    asked.push(options.filter((o) => o.startsWith("-D")).join(" "));
     const log = `entry function 'hungry' for 'sm_80'\n 0 bytes stack frame, ${spills[seen++] ?? 0} bytes spill stores\nUsed ${registers} registers`;
     return Promise.resolve({ ptx: String(seen), cubin: Buffer.alloc(0), log, names: new Map() });
   };
-  const code = await compiledAlone(hungry(8), { compile });
+  const code = await compiledAlone(kernel, { compile });
   return [code?.spills, code?.ptx, seen];
 }
 test("where every choice spills, the least is kept; where a thread has all registers, fewer blocks bring no more", async () => {
   assert.equal(await keptOf([8, 40, 4, 4], 99), [4, "3", 4]);
   assert.equal(await keptOf([8, 4], 255), [8, "1", 1]);
+});
+test("where warps are specialised, producers get more registers, or epilogues take fewer columns", async () => {
+  const [asked, kernel] = [[] as string[], hungry(1)];
+  const specialised = { ...kernel, text: `${kernel.text}// producer_setmaxnreg();` };
+  assert.equal(await keptOf([8, 12, 0], 168, { kernel: specialised, asked }), [0, "3", 3]);
+  assert.equal(asked, ["", "-DPRODUCER_REGISTERS=56", "-DWIDEST_GROUP=4"]);
 });
 const share = (threads: number, registers: number, shared: number, architecture = "sm_80"): number | null =>
   occupancy({ threads, registers, shared }, architecture);

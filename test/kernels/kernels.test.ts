@@ -72,6 +72,7 @@ test("routings of many groups, long sorts and sums, empty tensors", () => {
     b.max(g, p("line", [40000])),
     b.sum(g, p("none", [0, 5]), [0]),
     b.matmul(g, p("left", [3, 0]), p("right", [0, 4])),
+    b.sum(g, b.tanh(g, b.matmul(g, p("few", [6, 5]), p("without", [5, 0]))), [1]),
     b.matmul(g, p("deep", [2, 5, 2048]), p("below", [2, 2048, 7])),
     b.matmul(g, b.swap(g, p("column", [2049, 3])), p("prime", [2049, 5])),
     b.exp(g, p("flat", [70000])),
