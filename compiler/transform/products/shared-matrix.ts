@@ -1,6 +1,6 @@
 // Where a matrix is broadcast over a batch and each product has few columns, or few rows, those of the whole batch are multiplied at once: the matrix is
 // read once, and its gradient becomes one product too.
-import type { Builder, Graph } from "../../graph/node.ts";
+import type { Builder, Graph, Value } from "../../graph/node.ts";
 import { item } from "../../item.ts";
 import * as b from "../../ops/build.ts";
 import { matchOp } from "../../rewrite/pattern.ts";
@@ -12,6 +12,14 @@ import { count, dims } from "../../types/type.ts";
 const minElements = 1 << 16;
 /** Products of at most `few` columns, or rows, do not fill a register tile. The matrix must have at least `many` rows, or columns. */
 const [few, many] = [8, 16];
+/** The matrix that is broadcast over a batch of `lead` axes, which come first; null if `wide` is none, or one of fewer elements. */
+function sharedBy(wide: Value | undefined, smallest: number): { readonly matrix: Value; readonly lead: number } | null {
+  const broadcast = wide && matchOp(wide, "broadcast");
+  const [matrix] = broadcast?.args ?? [];
+  if (!broadcast || !matrix || count(matrix.type) < smallest) return null;
+  const lead = dims(wide.type).length - dims(matrix.type).length;
+  return lead > 0 && broadcast.attrs.axes.every((a, i) => a === lead + i) ? { matrix, lead } : null;
+}
 /** `smallest`: how many elements a matrix must have for the rewrite. */
 export const sharedMatrixRule = (smallest: number): Rule => ({
   name: "dot(broadcast(x), y of few columns) = dot(x, columns of y), turned",
@@ -19,13 +27,12 @@ export const sharedMatrixRule = (smallest: number): Rule => ({
   apply(v, g) {
     const node = matchOp(v, "dot");
     const [wide, y, ...more] = node?.args ?? [];
-    const broadcast = wide && matchOp(wide, "broadcast");
-    const [x] = broadcast?.args ?? [];
-    if (!broadcast || !x || !y || more.length > 0 || count(x.type) < smallest) return null;
+    const found = sharedBy(wide, smallest);
+    if (!found || !y || more.length > 0) return null;
+    const { matrix: x, lead } = found;
     const [shape, from] = [dims(y.type), dims(x.type)];
-    const [rank, n, lead] = [shape.length, item(shape, shape.length - 1), shape.length - from.length];
-    const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
-    if (lead === 0 || from.length < 2 || !last || n > few || item(from, from.length - 2) < many) return null;
+    const [rank, n] = [shape.length, item(shape, shape.length - 1)];
+    if (from.length < 2 || n > few || item(from, from.length - 2) < many) return null;
     const batch = shape.slice(0, lead);
     const columns = b.transpose(g, y, [...fromTo(lead, rank - 1), ...fromTo(0, lead), rank - 1]);
     const side = b.reshape(g, columns, [...from.slice(0, -2), item(from, from.length - 1), product(batch) * n]);
@@ -50,13 +57,12 @@ export const sharedRightRule = (smallest: number): Rule => ({
   apply(v, g) {
     const node = matchOp(v, "dot");
     const [x, wide, ...more] = node?.args ?? [];
-    const broadcast = wide && matchOp(wide, "broadcast");
-    const [y] = broadcast?.args ?? [];
-    if (!broadcast || !x || !y || more.length > 0 || count(y.type) < smallest) return null;
+    const found = sharedBy(wide, smallest);
+    if (!found || !x || more.length > 0) return null;
+    const { matrix: y, lead } = found;
     const [shape, from] = [dims(x.type), dims(y.type)];
-    const [rank, m, lead] = [shape.length, item(shape, shape.length - 2), shape.length - from.length];
-    const last = broadcast.attrs.axes.every((a, i) => a === lead + i);
-    if (lead === 0 || from.length < 3 || !last || m > few || item(from, from.length - 1) < many) return null;
+    const [rank, m] = [shape.length, item(shape, shape.length - 2)];
+    if (from.length < 3 || m > few || item(from, from.length - 1) < many) return null;
     const [batch, groups] = [shape.slice(0, lead), from.slice(0, -2)];
     if (product(batch) === 1) return null;
     const rows = b.transpose(g, x, [...fromTo(lead, rank - 2), ...fromTo(0, lead), rank - 2, rank - 1]);
