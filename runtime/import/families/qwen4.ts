@@ -62,7 +62,8 @@ export const qwen4: Family = {
     indexed: {
       keys: ["layer_types"],
       kind: "boolean",
-      from: (config) => order(config).includes("Choosing"),
+      from: (config) => types(config).of(config) && order(config).includes("Choosing"),
+      must: `a list of ${Object.keys(kinds).join(", ")}, one for each layer`,
     },
     base: { keys: ropeThetaKeys, fallback: 10000 },
     part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 1 },
@@ -79,7 +80,6 @@ export const qwen4: Family = {
   },
   supported: {
     ...unbiasedSettings,
-    layer_types: (config: Json) => types(config).only(config),
     full_attention_interval: (config: Json) =>
       lookup(config, "layer_types") === undefined
         ? (everyIn(config) ?? "a whole number of at least 1")
