@@ -19,7 +19,7 @@ import {
   variable,
 } from "../kernel/expr.ts";
 import type { Expr, Stmt, Var } from "../kernel/ir.ts";
-import { expressions, mapExpressions, ownExpressions } from "../kernel/passes.ts";
+import { expressions, mapExpressions, withoutUnread } from "../kernel/passes.ts";
 import { readsBoundIn } from "./names.ts";
 
 /** A piece: the groups for which all `conditions` hold, and that are in no piece before it. */
@@ -58,17 +58,6 @@ export function bodyIn({ of }: Pick<Piece, "of">, { body, value }: Body): Body {
     list.map((s) => ({ ...mapExpressions(s, of), ...("body" in s && { body: mapped(s.body) }) }));
   const read = new Set(own ? subexpressions(own) : []);
   return { body: withoutUnread(mapped(body), read), ...(own && { value: own }) };
-}
-/** Adds to `read` what the statements that stay read. */
-function withoutUnread(list: readonly Stmt[], read: Set<Expr>): Stmt[] {
-  return list
-    .toReversed()
-    .flatMap((s): Stmt[] => {
-      if (s.s === "let" && !read.has(s.v)) return [];
-      for (const x of ownExpressions(s).flatMap(subexpressions)) read.add(x);
-      return "body" in s ? [{ ...s, body: withoutUnread(s.body, read) }] : [s];
-    })
-    .toReversed();
 }
 /** The places at which an index is compared: in order, within its range. */
 interface Cut {

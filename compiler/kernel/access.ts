@@ -32,23 +32,18 @@ export function accessOf(k: Kernel, b: Buffer): VirtualArg["access"] {
   const [first] = targets;
   if (!first) return "read";
   const loads = loadsIn(k).get(b) ?? [];
-  const matched = loads.every((x) => targets.every((s) => sameAll(x.of.at, s.of.at) || isFoldedBefore(k, x.of, s.of)));
+  const matched = loads.every((x) => targets.every((s) => sameAll(x.of.at, s.of.at) || isOfFoldedRow(k, x.of, s.of)));
   return matched && loads.every((x) => x.place <= first.place) ? "pointwise" : "read";
 }
-/**
- * Whether the load is in a fold of a row, all of which a later loop of the same task stores. Elements are stored once, so no other task has that row.
- */
-function isFoldedBefore(k: Kernel, load: Load, store: StmtOf<"store">): boolean {
+/** Whether the load is in a fold of a row, all of which a loop of the same task stores. Elements are stored once, so no other task has that row. */
+function isOfFoldedRow(k: Kernel, load: Load, store: StmtOf<"store">): boolean {
   const own = load.at.findIndex((x, axis) => !same(x, item(store.at, axis)));
   const [read, written] = [item(load.at, own), item(store.at, own)];
   const others = (at: readonly Expr[]): readonly Expr[] => at.filter((_, axis) => axis !== own);
   if (!sameAll(others(load.at), others(store.at))) return false;
-  const fold = k.body.findIndex(
-    (s) => s.s === "fold" && same(s.v, read) && statements([s]).some((t) => reads(t, load)),
-  );
-  const par = k.body.findIndex((s) => s.s === "par" && same(s.v, written) && statements(s.body).includes(store));
-  const row = k.body[par];
-  return fold >= 0 && fold < par && row?.s === "par" && same(row.extent, num(item(store.to.shape, own)));
+  const isFolded = k.body.some((s) => s.s === "fold" && same(s.v, read) && statements([s]).some((t) => reads(t, load)));
+  const row = k.body.find((s) => s.s === "par" && same(s.v, written) && statements(s.body).includes(store));
+  return isFolded && row?.s === "par" && same(row.extent, num(item(store.to.shape, own)));
 }
 const reads = (s: Stmt, load: Load): boolean => ownExpressions(s).some((x) => subexpressions(x).includes(load));
 const targetMatches = (s: StmtOf<"store">, b: Buffer): boolean =>

@@ -82,6 +82,18 @@ export const expressions = (list: readonly Stmt[]): Expr[] =>
   statements(list).flatMap(ownExpressions).flatMap(subexpressions);
 export const loads = (list: readonly Stmt[]): Load[] => expressions(list).filter((x) => x.e === "load");
 export const stores = (list: readonly Stmt[]): StmtOf<"store">[] => statements(list).filter((s) => s.s === "store");
+/** Without lets, and folds that store nothing, which nothing reads; `read`: what is read after them, to which is added what those that stay read. */
+export const withoutUnread = (list: readonly Stmt[], read = new Set<Expr>()): Stmt[] =>
+  list
+    .toReversed()
+    .flatMap((s): Stmt[] => {
+      if (s.s === "let" && !read.has(s.v)) return [];
+      if (s.s === "fold" && !read.has(s.into) && stores(s.body).length === 0) return [];
+      const own = s.s === "both" ? expressions(s.body) : ownExpressions(s);
+      for (const x of own.flatMap(subexpressions)) read.add(x);
+      return [s.s !== "both" && "body" in s ? { ...s, body: withoutUnread(s.body, read) } : s];
+    })
+    .toReversed();
 /** Tiles of the roles that the statements read and write. */
 export function tilesOf(
   list: readonly Stmt[],

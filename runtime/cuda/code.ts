@@ -75,7 +75,8 @@ interface Source {
 function sourceOf(kernel: PlanKernel, header: string, { architecture, compiler, cache }: Toolkit): Source {
   requireSharedMemory({ ...kernel, shared: kernel.launch?.shared ?? 0 }, architecture);
   const text = cudaUnit(header, kernel);
-  const key = sha256([text, ...nvrtcOptions, architecture, compiler.version].join("\0"));
+  const ways = waysOf(kernel.text).flat();
+  const key = sha256([text, ...nvrtcOptions, ...ways, architecture, compiler.version].join("\0"));
   return { kernel, text, key, cached: cache?.findText(key) ?? null };
 }
 async function codeOf({ kernel, text, key, cached: known }: Source, tools: Toolkit): Promise<KernelCode> {

@@ -104,18 +104,7 @@ test("compile prints memory and FLOPs, and on request the seconds of each stage"
     assert.match(rows.find(([name]) => name === stage)?.[1] ?? "", /^\d\.\d{3} s$/);
 });
 test("compile prints the bytes that one of several workers sends in a step", () => {
-  const shared = [
-    "--workers",
-    "2",
-    "--context-parallel",
-    "2",
-    "--batch",
-    "1",
-    "--length",
-    "8",
-    "--target",
-    "reference",
-  ];
+  const shared = "--workers 2 --context-parallel 2 --batch 1 --length 8 --target reference".split(" ");
   const { stdout } = moec("compile", program, ...shared);
   const rows = stdout.split("\n").map((line) => line.split(/ {2,}/));
   const sent = rows.filter(([name]) => name?.startsWith("sent: "));

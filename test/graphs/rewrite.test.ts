@@ -101,6 +101,20 @@ test("so does what only resembles a transposition's, a shared matrix's or a sing
   const after = interpret(rewrite(g, values, rules), stores);
   interpret(values, stores).forEach((want, i) => assert.equal(after[i], want, printValues(values.slice(i, i + 1))));
 });
+test("a batch's rows or columns are multiplied at once if each has few, by a matrix of many columns or rows", () => {
+  const g = new GraphBuilder(ops);
+  const p = (shape: readonly number[]): Value => b.param(g, shape.join(), { dtype: "f32", shape });
+  const wide = (batch: number, shape: readonly number[]): Value => b.broadcastTo(g, p(shape), [batch, ...shape]);
+  const isTaken = (r: Rule, v: Value): boolean => r.apply(v, g) !== null;
+  const rows = (batch: number, m: number, shape: readonly [number, number, number] | readonly [number, number]) =>
+    isTaken(sharedRightRule(0), b.dot(g, p([batch, ...shape.slice(0, -2), m, 20]), wide(batch, shape)));
+  assert.equal([rows(3, 8, [4, 20, 16]), rows(2, 1, [4, 20, 16])], [true, true]);
+  const far = [rows(3, 9, [4, 20, 16]), rows(3, 8, [4, 20, 15]), rows(1, 8, [4, 20, 16]), rows(3, 8, [20, 16])];
+  assert.equal(far, [false, false, false, false]);
+  const columns = (n: number, shape: readonly number[]): boolean =>
+    isTaken(sharedMatrixRule(0), b.dot(g, wide(3, shape), p([3, ...shape.slice(0, -2), 20, n])));
+  assert.equal([columns(8, [16, 20]), columns(9, [16, 20]), columns(8, [15, 20])], [true, false, false]);
+});
 test("so does what only resembles a histogram", () => {
   const g = new GraphBuilder(ops);
   const [list, table] = [[600], [40, 40]].map((shape) => b.param(g, `i ${shape.join()}`, { dtype: "i32", shape }));

@@ -117,10 +117,24 @@ test("rows of merged heads have their numbers, however wide pieces are", () => {
   const padded = b.exp(g, merged(g, b.pad(g, b.sin(g, param(g, "z", [2, heads, rows, 16])), 3, 0, 16)));
   const read = b.mul(g, padded, b.sin(g, padded));
   graphs.push(graphOf([b.sum(g, read, [2]), b.max(g, read, [2])]));
+  // a piece ends within a row
+  const short = b.reshape(g, b.concat(g, [param(g, "p", [44]), b.sin(g, param(g, "q", [36]))], 0), [4, 20]);
+  graphs.push(graphOf([b.mul(g, short, b.expand(g, b.sum(g, b.mul(g, short, short), [1]), 1))]));
   compareWidths(
     "merged",
     graphs,
     graphs.map((graph) => lowered(graph)),
+  );
+});
+test("a piece computes only what it needs", () => {
+  const g = new GraphBuilder(ops);
+  const [half, angle] = ["x", "y"].map((name) => b.exp(g, param(g, name, [2, heads, rows, 16])));
+  if (!half || !angle) throw new Error("two operands");
+  const text = textOf([b.sin(g, merged(g, b.concat(g, [b.mul(g, half, b.sin(g, half)), angle], 3)))]);
+  assert.equal(
+    text.split("} else {").map((piece) => piece.match(/exp_\(/g)?.length),
+    [1, 1],
+    text,
   );
 });
 test("rows of merged heads are rounded where they are stored", () => {

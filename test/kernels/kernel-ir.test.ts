@@ -346,23 +346,29 @@ test("a result may stand where an operand is read at the same element, before it
     "read",
   );
 });
-/** How a kernel uses x, whose row `task` it sums up, before or after it stores `extent` elements of the row. */
-function accessOfSummed(extent: number, { late = false, next = 0 } = {}): Record<"host" | "cuda", string> {
+/** How a kernel uses x, whose row `task` (or column, `turned`) it sums up, before or after it stores `extent` elements of it. `next`: it sums another one. */
+function accessOfSummed(
+  extent: number,
+  { late = false, next = 0, turned = false } = {},
+): Record<"host" | "cuda", string> {
   const b = new KernelBuilder("summed");
-  const [x, y] = [b.param("x", "f32", [5, 4]), b.param("y", "f32", [5, 4])];
+  const place = (row: Expr, j: Expr): Expr[] => (turned ? [j, row] : [row, j]);
+  const [x, y] = [b.param("x", "f32", turned ? [4, 5] : [5, 4]), b.param("y", "f32", turned ? [4, 5] : [5, 4])];
   const { at } = b.task("r", 5);
-  const sum = (): Expr => b.fold("sum", "sum", "f32", num(4), (j) => load(x, add(at, num(next)), j));
+  const sum = (): Expr => b.fold("sum", "sum", "f32", num(4), (j) => load(x, ...place(add(at, num(next)), j)));
   const before = late ? f32(1) : sum();
-  b.par(num(extent), (j) => b.store(y, [at, j], call("mul", "f32", load(x, at, j), before)));
+  b.par(num(extent), (j) => b.store(y, place(at, j), call("mul", "f32", load(x, ...place(at, j)), before)));
   if (late) b.letHere("after", sum());
   const k = b.kernel("summed");
   return { host: accessOf(k, x), cuda: cudaAccess(k, x) };
 }
 test("a row may stand where the row was that it is made of, if that is summed up before", () => {
-  assert.equal(accessOfSummed(4), { host: "pointwise", cuda: "read" });
-  assert.is(accessOfSummed(4, { late: true }).host, "read");
-  assert.is(accessOfSummed(4, { next: 1 }).host, "read");
-  assert.is(accessOfSummed(3).host, "read");
+  for (const turned of [false, true]) {
+    assert.equal(accessOfSummed(4, { turned }), { host: "pointwise", cuda: "read" });
+    assert.is(accessOfSummed(4, { turned, late: true }).host, "read");
+    assert.is(accessOfSummed(4, { turned, next: 1 }).host, "read");
+    assert.is(accessOfSummed(3, { turned }).host, "read");
+  }
 });
 test("on CUDA the statement that reads the operand also writes the result, since threads do not wait for one another", () => {
   const k = kernel((b, x, y) => {

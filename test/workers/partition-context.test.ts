@@ -1,4 +1,5 @@
 // Training steps of which several workers share each sequence's tokens, run together in the interpreter, against one worker.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -51,6 +52,14 @@ for (const { B, ...sharing } of [
     };
     compare({ program: example, request, ...sharing });
   });
+test("norms of heads are summed by the workers that share matrices, then by others, whose ranks lie apart", () => {
+  const path = join(project, "examples/gpt-moe.moe");
+  const plain = "Attention(D, Heads, Context: Context)";
+  const text = readFileSync(path, "utf8").replaceAll(plain, plain.replace(")", ", normed: true)"));
+  const program = load({ name: path, text });
+  const entries = [{ name: "train", method: "train", sizes: { B: 2, T: 6 } }];
+  compare({ program, request: { sizes, entries }, workers: 8, contextParallel: 2, tensorParallel: 2 });
+});
 test("tokens are in up to eight pieces, in each of which a worker has 16 or more, so that a causal mask leaves all about as much", () => {
   for (const [T, workers, pieces] of [
     [16, 2, 1],

@@ -2,14 +2,14 @@
 // keeps them, because a block's fold has barriers.
 import { dependsOn, isNum, num, range, stride, sub, subexpressions, substitute } from "../../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf } from "../../kernel/ir.ts";
-import { expressions, stores, writtenBuffers } from "../../kernel/passes.ts";
+import { withoutUnread, writtenBuffers } from "../../kernel/passes.ts";
 
 type Fold = StmtOf<"fold">;
 
 /** The kernel without such folds. */
 export function withoutKnownFolds(k: Kernel): Kernel {
   const body = withKnown(k.body, writtenBuffers(k));
-  return { ...k, body: withoutUnread(body, new Set(expressions(body))) };
+  return { ...k, body: withoutUnread(body) };
 }
 const inBody = (s: Stmt, f: (list: readonly Stmt[]) => Stmt[]): Stmt =>
   "body" in s && s.s !== "both" ? { ...s, body: f(s.body) } : s;
@@ -32,9 +32,3 @@ function knownValue({ op, v, extent, body, value }: Fold): Expr | null {
   if (!index || stride(index, v) !== 1) return null;
   return substitute(value, v, op === "min" ? num(0) : sub(extent, num(1)));
 }
-const withoutUnread = (list: readonly Stmt[], read: ReadonlySet<Expr>): Stmt[] =>
-  list.flatMap((s): Stmt[] => {
-    if (s.s === "let" && !read.has(s.v)) return [];
-    if (s.s === "fold" && !read.has(s.into) && stores(s.body).length === 0) return [];
-    return [inBody(s, (body) => withoutUnread(body, read))];
-  });
