@@ -265,6 +265,9 @@ test("of pairs whole ones are held out: the last one, where that alone is more t
   writeFileSync(path, '{"prompt": "a", "completion": "b"}\n'.repeat(3)); // four tokens each, with the line ends
   const { training, heldOut, heldOutStarts } = readDataset([path], codecs.bytes, { pairs: true }, null);
   assert.equal([training.length, heldOut.length, [...(heldOutStarts ?? [])]], [8, 4, [0]]);
+  writeFileSync(path, '{"prompt": "a", "completion": "b"}\n');
+  const alone = readDataset([path], codecs.bytes, { pairs: true }, null);
+  assert.throws(() => requireEnough(alone, 1, 4), /too few pairs to hold one out/);
 });
 test("of documents that are told apart, the first token of each is no target, and each token knows where its own begins", () => {
   const [tokens, starts] = [Int32Array.from({ length: 10 }, (_, i) => i), Float64Array.of(0, 3, 7)];

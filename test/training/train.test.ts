@@ -101,6 +101,7 @@ test("a step reports losses summed by name, metrics by path, and the held-out lo
     [8, 16, 20],
   );
   for (const s of steps) assert.ok(s.tokensPerSecond > 0 && s.secondsLeft >= 0);
+  assert.is(steps.at(-1)?.secondsLeft, 0);
 });
 
 test("calls are counted by batch and steps by update: what random numbers and schedules are keyed by", async () => {
