@@ -167,7 +167,7 @@ export const hostChoices: Choices = {
     outputs: { alike: 12, made: 12 },
     rowOfFew: 256,
     small: 0,
-    operands: () => 2,
+    operands: (rows) => (rows <= 3 ? 3 : 2), // PAIRED_ROWS of runtime/device/tile.hpp
     parts: 12,
     sums: partialSumColumns,
     gathers: false,

@@ -282,8 +282,9 @@ template <int NV, int M, class A, class T, class O, class P> FN void pair(bool f
   micro_kernel_pair<M, NV, O::C, typename O::B::template Step<NV * LANES>>(fresh, tile_at(a, 0, depth), o.b.strip(c, depth), p.b.strip(c, depth), o.acc.d[0] + c, p.acc.d[0] + c, depth);
   if (epilogue.now) epilogue.after(part);
 }
+/** Whether the first two operands can be taken so. */
 template <class O, class... P> constexpr bool pairs = false;
-template <class O, class P> constexpr bool pairs<O, P> = O::B::follows && O::alone && P::alone && is_same<typename O::B, typename P::B>;
+template <class O, class P, class... Q> constexpr bool pairs<O, P, Q...> = O::B::follows && O::alone && P::alone && is_same<typename O::B, typename P::B>;
 /** Up to so many bytes of columns stay in L1 while all rows are multiplied by them. */
 constexpr ix L1_COLUMN_BYTES = 1 << 15;
 /** A strip of one right operand. */
@@ -291,9 +292,15 @@ template <int NV, class A, class N, class T, class O> FN void strip_alone(bool f
   if constexpr (is_fp4<typename O::B>) strip_fp4<NV>(fresh, a, rows, depth, c, epilogue, o);
   else strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);
 }
+template <int NV, class A, class N, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more);
+/** A strip of two right operands, then of the others. */
+template <int NV, class A, class N, class T, class O, class P, class... Q> FN void pairs_of(bool fresh, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P& p, const Q&... more) {
+  if constexpr (sizeof...(Q) == 0) pair<NV, 1>(fresh, a, rows, depth, c, epilogue, o, p);
+  else { pair<NV, 1>(fresh, a, rows, depth, c, no_epilogue(), o, p); strips<NV>(fresh, false, a, rows, depth, c, epilogue, next, more...); }
+}
 /** A strip of several right operands: one after the other if their columns stay in L1, else alternately. `next`: what is read after the last. */
 template <int NV, class A, class N, class T, class O, class... P> FN void strips(bool fresh, bool cold, const A& a, N rows, ix depth, ix c, const T& epilogue, const void* next, const O& o, const P&... more) {
-  if constexpr (pairs<O, P...> && Count<N>::least <= PAIRED_ROWS) if (rows > 0 && rows <= PAIRED_ROWS) return pair<NV, 1>(fresh, a, rows, depth, c, epilogue, o, more...);
+  if constexpr (pairs<O, P...> && Count<N>::least <= PAIRED_ROWS) if (rows > 0 && rows <= PAIRED_ROWS) return pairs_of<NV>(fresh, a, rows, depth, c, epilogue, next, o, more...);
   constexpr bool together = sizeof...(P) > 0 && !(is_fp4<typename O::B> || ... || is_fp4<typename P::B>);
   if constexpr (together && Count<N>::most > FEW_ROWS) if (rows > FEW_ROWS && depth * NV * LANES * O::B::template Step<NV * LANES>::bytes > L1_COLUMN_BYTES) return strip<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o, more...);
   if constexpr (sizeof...(P) == 0) strip_alone<NV>(fresh, cold, a, rows, depth, c, epilogue, next, o);

@@ -167,15 +167,22 @@ test("many threads have tasks enough, of which none is small", () => {
   assert.equal(two, hostChoicesOf(64).contraction(gradient));
   assert.ok(sixteen && two && sixteen.bm * sixteen.bn < two.bm * two.bn);
 });
-test("few rows take two operands side by side, in whole rounds of steps and in part of one", () => {
-  const sequences = [1, 2, 3, 4].map((rows) => {
-    const g = new GraphBuilder(ops);
-    const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
-    const x = p("x", rows, 1030);
-    const graph = graphOf([b.mul(g, b.tanh(g, b.matmul(g, x, p("v", 1030, 128))), b.matmul(g, x, p("w", 1030, 128)))]);
-    const panels = new Map(["v", "w"].map((name) => [name, 64]));
-    return { graph, sequence: lowered(graph, hostChoicesOf(64), panels) };
-  });
+test("few rows take two operands side by side, in whole rounds of steps and in part of one, and up to three rows a third in the same kernel", () => {
+  const sequences = [1, 2, 3, 4].flatMap((rows) =>
+    [
+      ["v", "w"],
+      ["u", "v", "w"],
+    ].map((weights) => {
+      const g = new GraphBuilder(ops);
+      const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+      const x = p("x", rows, 519);
+      const products = weights.map((w) => b.matmul(g, x, p(w, 519, 128)));
+      const graph = graphOf(products.map((y) => b.mul(g, y, y)));
+      const sequence = lowered(graph, hostChoicesOf(64), new Map(weights.map((w) => [w, 64])));
+      assert.is(sequence.launches.length, weights.length > 2 && rows > 3 ? 2 : 1);
+      return { graph, sequence };
+    }),
+  );
   const kernels = kernelsOf(sequences.map((s) => s.sequence));
   assert.match(readFileSync(compiled(kernels, ["-S", "-Og"]), "utf8"), /micro_kernel_pair/);
   const lib = compiled(kernels, ["-Og"]);
