@@ -35,6 +35,8 @@ function product(name: string, args: readonly VirtualArg[], flops = 1e6, phase: 
 interface Backward {
   /** Each layer exchanges rows before and after an expert, which has most of the FLOPs. */
   readonly experts?: boolean;
+  /** FLOPs of another product that makes those rows, after the gradient. */
+  readonly before?: number;
   /** Every gradient is used by a launch of its own, not all by one. */
   readonly apart?: boolean;
   /** A product follows the last gradient. */
@@ -45,7 +47,7 @@ const next = (name: string, columns = 32): VirtualBuffer => buffer(name, [column
 /** A backward of so many layers, in each a product, a gradient and its sum, which are used in the end. */
 function backward(
   layers: number,
-  { experts = false, apart = false, more = false, columns = 32 }: Backward = {},
+  { experts = false, before = 0, apart = false, more = false, columns = 32 }: Backward = {},
 ): Sequence {
   const launches: VirtualLaunch[] = [];
   const made: VirtualBuffer[] = [];
@@ -58,7 +60,9 @@ function backward(
     x = y;
     if (experts) {
       const [there, out, back] = [next(`there${i}`), next(`out${i}`), next(`back${i}`)];
-      launches.push(collective("exchange", [read(y), read(given), write(there)]));
+      const sent = before > 0 ? next(`sent${i}`) : y;
+      if (before > 0) launches.push(product(`before${i}`, [read(y), write(sent)], before));
+      launches.push(collective("exchange", [read(sent), read(given), write(there)]));
       launches.push(product(`expert${i}`, [read(there), write(out)], 9e6));
       launches.push(collective("exchange", [read(out), read(given), write(back)]));
       x = back;
@@ -112,6 +116,20 @@ test("between exchanges a sum begins where there is more to compute until the ne
   const steps = `product0, exchange, gradient0, begin all_reduce, expert0, wait for 3, exchange,
 product1, exchange, gradient1, begin all_reduce, expert1, wait for 10, exchange, use_used0`;
   assert.is(named(planned(backward(2, { ...large, experts: true }))), onOneLine(steps));
+});
+test("on GPUs a sum begins before an exchange, if there is more to compute until then than after it", () => {
+  const [later, sooner] = [8e6, 1e7].map((before) => {
+    const sequence = backward(1, { ...large, experts: true, before, more: true });
+    return named(planMemory([sequence], [storeOf(given)], { target: "cuda", header: "" }));
+  });
+  assert.is(
+    later,
+    "product0, gradient0, before0, exchange, begin all_reduce, expert0, wait for 4, exchange, use_used0, end",
+  );
+  assert.is(
+    sooner,
+    "product0, gradient0, begin all_reduce, before0, wait for 2, exchange, use_used0, expert0, exchange, end",
+  );
 });
 /** A layer of experts with a gradient, of so many FLOPs, that nothing but the end needs; `gate`: a sum stands before what needs the rows. */
 function experts(flops: number, { gate = false } = {}): Sequence {
