@@ -72,7 +72,7 @@ function plusConstant(x: Expr, n: number): Expr {
   if (n === 0) return x;
   return n > 0 ? index("+", x, num(n)) : index("-", x, num(-n));
 }
-/** x / c * c + x % c = x, and x / c % b * c + x % c = x % (b * c), also between other terms. */
+/** x / c * c + x % c = x, (x / c + n) * c + x % c = x + n * c, and x / c % b * c + x % c = x % (b * c), also between other terms. */
 function recombineDivMod(a: Expr, b: Expr): Expr | null {
   if (isOp(b, "+")) {
     const [first, more] = pair(b);
@@ -93,13 +93,14 @@ function recombineDivMod(a: Expr, b: Expr): Expr | null {
   }
   if (!isOp(b, "%")) return null;
   const [[high, c], [x, d]] = [pair(a), pair(b)];
-  if (!same(c, d)) return null;
-  if (isQuotient(high, x, c)) return x;
+  if (!same(c, d) || !isNum(c)) return null;
+  const [whole, more] = splitConstant(high);
+  if (isQuotient(whole, x, c)) return add(x, num(more * c.value));
   if (!isOp(high, "%")) return null;
   const [quotient, n] = pair(high);
-  return isNum(n) && isNum(c) && isQuotient(quotient, x, c) ? mod(x, n.value * c.value) : null;
+  return isNum(n) && isQuotient(quotient, x, c) ? mod(x, n.value * c.value) : null;
 }
-const isQuotient = (q: Expr, x: Expr, c: Expr): boolean => isNum(c) && same(q, div(x, c.value));
+const isQuotient = (q: Expr, x: Expr, c: Num): boolean => same(q, div(x, c.value));
 export function sub(a: Expr, b: Expr): Expr {
   const [x, m] = splitConstant(a);
   const [y, n] = splitConstant(b);
