@@ -139,7 +139,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
   protected par(s: StmtOf<"par">): void {
     const shared = this.target.lanesPerRow?.(s) ?? null;
     if (shared !== null) return this.#sharedRows(s, shared);
-    const lanes = this.#rowLanes(s.v, { body: s.body });
+    const lanes = this.#rowLanes(s, { body: s.body });
     const call = `<${lanes.text}>(${this.expr(s.extent)}, `;
     const params = `auto v, ix ${s.v.name}`;
     if (!this.target.prefetches || !s.loop)
@@ -189,11 +189,11 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       this.lambda({ before: "", params }, lane, { body: folded, value: s.value });
     });
   }
-  protected foldLanes({ v, body, into, value }: StmtOf<"fold">): Lanes {
-    return this.#rowLanes(v, { body, value }, into);
+  protected foldLanes(s: StmtOf<"fold">): Lanes {
+    return this.#rowLanes(s, s, s.into);
   }
   protected moments(s: StmtOf<"moments">): void {
-    const lanes = this.#rowLanes(s.v, s, s.sum);
+    const lanes = this.#rowLanes(s, s, s.sum);
     const name = `${s.sum.name}_and_${s.squares.name}`;
     const before = `const auto ${name} = moments<${lanes.text}>(${this.expr(s.extent)}, `;
     this.prefetching(s, () => this.lambda({ before, params: `auto v, ix ${s.v.name}` }, { v: s.v, lanes }, s));
@@ -248,13 +248,14 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
     return found ?? { ...this.widest(kind), text: "1" };
   }
   /** The same for a loop over a row, which may be cut into pieces. `into`: what its value is folded into. */
-  #rowLanes(v: Var, whole: Body, into = v): Lanes {
+  #rowLanes({ v, extent }: Pick<StmtOf<"par">, "v" | "extent">, whole: Body, into = v): Lanes {
     const statements = ({ body, value }: Body): readonly Stmt[] =>
       value ? [...body, { s: "let", v: into, value }] : body;
     const found = this.lanesFor(v, statements(whole));
     if (found.text !== "1" || !this.target.cutsBodies) return found;
     const wide = this.widest("line");
-    const pieces = piecesOf(v, whole, wide.count) ?? [];
+    const block = this.kernel.grid.find(({ n }) => n === extent);
+    const pieces = piecesOf({ v, lanes: wide.count, ...(block && { block }) }, whole) ?? [];
     const fits = (p: Piece): boolean => canVectorize(v, statements(bodyIn(p, whole)), wide.count, this.target);
     return pieces.length > 1 && pieces.every(fits) ? { ...wide, pieces } : found;
   }

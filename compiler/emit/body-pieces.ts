@@ -13,12 +13,13 @@ import {
   same,
   splitConstant,
   stride,
+  sub,
   subexpressions,
   substitute,
   typeOf,
   variable,
 } from "../kernel/expr.ts";
-import type { Expr, Stmt, Var } from "../kernel/ir.ts";
+import type { Axis, Expr, Stmt, Var } from "../kernel/ir.ts";
 import { expressions, mapExpressions, withoutUnread } from "../kernel/passes.ts";
 import { readsBoundIn } from "./names.ts";
 
@@ -36,20 +37,32 @@ export interface Body {
   readonly body: readonly Stmt[];
   readonly value?: Expr;
 }
-/** The pieces of a body that runs on aligned groups of so many consecutive v; a single one if there is nothing to cut, null if there are too many. */
-export function piecesOf(v: Var, whole: Body, lanes: number): readonly Piece[] | null {
-  const cut = cutOf(v, whole, lanes);
+/** What a body runs over: aligned groups of so many consecutive v. `block`: the axis of which v counts a block's elements. */
+export interface Row {
+  readonly v: Var;
+  readonly lanes: number;
+  readonly block?: Axis;
+}
+/** The pieces of a body that runs over a row; a single one if there is nothing to cut, null if there are too many. */
+export function piecesOf(row: Row, whole: Body): readonly Piece[] | null {
+  const cut = cutOf(row.v, whole, row.lanes);
   if (!cut) return [{ conditions: [], of: (x) => x }];
-  const [first, last] = range(cut.index);
+  const last = endOf(cut.index, row);
+  const ends = cut.ends.filter((end) => end < last);
   const found: Piece[] = [];
-  for (const [i, end] of [...cut.ends, last + 1].entries()) {
-    const of = knowing(cut.index, cut.ends[i - 1] ?? first, end);
-    const inner = found.length < maxPieces ? piecesOf(v, bodyIn({ of }, whole), lanes) : null;
+  for (const [i, end] of [...ends, last].entries()) {
+    const of = knowing(cut.index, ends[i - 1] ?? range(cut.index)[0], end);
+    const inner = found.length < maxPieces ? piecesOf(row, bodyIn({ of }, whole)) : null;
     if (!inner) return null;
-    const own = i < cut.ends.length ? [less(cut.index, num(end))] : [];
+    const own = i < ends.length ? [less(cut.index, num(end))] : [];
     for (const p of inner) found.push({ conditions: [...own, ...p.conditions], of: (x) => p.of(of(x)) });
   }
   return found.length <= maxPieces ? found : null;
+}
+/** What an index stays below: the end of the axis if it is of the block's rows, however few are left for the last block. */
+function endOf(index: Expr, { v, block }: Row): number {
+  const end = range(index)[1] + 1;
+  return block && isNum(block.to) && sub(index, block.v) === v ? Math.min(end, block.to.value) : end;
 }
 /** A body in a piece, without lets that nothing reads there. */
 export function bodyIn({ of }: Pick<Piece, "of">, { body, value }: Body): Body {

@@ -146,6 +146,26 @@ test("rows of merged heads are rounded where they are stored", () => {
   assert.equal(other, got);
   compare("rounded", graph, got ?? [], 2 ** -8);
 });
+test("the last block of columns ends where the row does", () => {
+  for (const widths of [
+    [256, 64],
+    [160, 37],
+  ]) {
+    const g = new GraphBuilder(ops);
+    const joint = b.concat(
+      g,
+      widths.map((n, i) => param(g, `x${i}`, [rows, n])),
+      1,
+    );
+    const graph = graphOf([b.sum(g, b.mul(g, joint, b.sin(g, joint)), [0])]);
+    const sequence = lowered(graph);
+    const text = kernelsOf([sequence])
+      .map((k) => k.text)
+      .join("\n");
+    assert.not.match(text, scalar, text);
+    compareWidths("columns", [graph], [sequence]);
+  }
+});
 test("a body of too many pieces stays one, of single elements", () => {
   const g = new GraphBuilder(ops);
   assert.not.match(textOf([b.sin(g, merged(g, joined(g, Array<number>(6).fill(16))))]), scalar);
