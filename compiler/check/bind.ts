@@ -7,7 +7,7 @@ import type { Type } from "../types/type.ts";
 import { showType } from "../types/type.ts";
 import { checkArrow, passed } from "./arrows.ts";
 import { condition } from "./conditions.ts";
-import { argumentHelp, fail, textOf } from "./errors.ts";
+import { argumentHelp, fail, textOf, tooManyLabel } from "./errors.ts";
 import { toMakeable, toMakers } from "./makers.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
@@ -86,7 +86,7 @@ function matchArguments(sig: Signature, given: readonly CallArgument[], at: ast.
         arg.span,
         {
           help: `it takes (${sig.params.map((q) => textOf(q.span)).join(", ")})`,
-          label: "one too many",
+          label: tooManyLabel(given.length - sig.params.length),
         },
       );
     const old = args.get(p);

@@ -6,7 +6,7 @@ import { absentArgumentHelp, missingArgumentHelp, tooManyHelp } from "../syntax/
 import { equal, type Size } from "../types/size.ts";
 import { showType, type Type } from "../types/type.ts";
 import { spreadToNumber } from "./binary.ts";
-import { absorb, argumentHelp, fail } from "./errors.ts";
+import { absorb, argumentHelp, fail, tooManyLabel } from "./errors.ts";
 import { toSize } from "./numbers.ts";
 import { shapeOf } from "./sizes.ts";
 import { axisOf, toDefaultTensor } from "./tensor.ts";
@@ -45,18 +45,18 @@ export class Args {
     this.#c = c;
     this.#signature = signature;
     const names = params.map((p) => p.replace("?", ""));
-    c.given.forEach((arg, i) => this.#place(arg, i, names));
+    c.given.forEach((arg, i) => this.#place(arg, i, names, c.given.length));
     for (const p of params)
       if (!p.endsWith("?") && !this.#given.has(p))
         fail("E0306", `\`${signature}\` needs \`${p}\``, c.at, {
           help: missingArgumentHelp(this.#name, p) ?? `give it: \`${p}: ...\``,
         });
   }
-  #place(arg: CallArgument, i: number, names: readonly string[]): void {
+  #place(arg: CallArgument, i: number, names: readonly string[], given: number): void {
     const name = arg.name?.name ?? names[i];
     if (name === undefined)
       return fail("E0305", `\`${this.#signature}\` takes ${pluralize(names.length, "argument")}`, arg.span, {
-        label: "one too many",
+        label: tooManyLabel(given - names.length),
         help: tooManyHelp(this.#name) ?? "leave it out",
       });
     if (!names.includes(name))

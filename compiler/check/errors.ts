@@ -86,6 +86,8 @@ export function argumentHelp(name: string, names: readonly string[]): string {
   const here = localArgumentName(name, names);
   return here === undefined ? didYouMean(name, names, `it takes ${names.join(", ") || "none"}`) : `write \`${here}\``;
 }
+/** What stands under the first of the arguments that are too many. */
+export const tooManyLabel = (many: number): string => (many === 1 ? "one too many" : `the first of ${many} too many`);
 export const didYouMean = (name: string, candidates: Iterable<string>, otherwise: string): string => {
   const near = nearest(name, candidates);
   return near === null ? otherwise : `did you mean \`${near}\`?`;
