@@ -230,6 +230,19 @@ template <class B> constexpr bool is_in_place = false;
 template <int LD, class T> constexpr bool is_in_place<InPlace<LD, T>> = true;
 /** An operand read in place, its rows LD apart. `next`, if not null: an operand with the same layout that will be read after it. */
 template <int LD, class T> FN InPlace<LD, T> in_place(const T* p, const void* next = nullptr) { return {p, (const T*)next}; }
+/** An operand read in place that has N columns, fewer than its one register tile, which is filled up with zeros. */
+template <int LD, int N> struct InPlaceNarrow : InPlace<LD, f32> {
+  template <int S> struct Step : ::Step<LD, f32> {
+    template <int NV> static FN void load(vf (&w)[NV], const f32* p) {
+      UNROLL for (int v = 0; v < NV; v++) {
+        const int left = N - v * LANES;
+        w[v] = left >= LANES ? ld(vf{}, p + v * LANES) : left > 0 ? ld(Tail{left}, p + v * LANES) : vf{};
+      }
+    }
+  };
+};
+template <int LD, int N> constexpr bool is_in_place<InPlaceNarrow<LD, N>> = true;
+template <int LD, int N> FN InPlaceNarrow<LD, N> in_place_narrow(const f32* p) { return {{p, nullptr}}; }
 /** `n` columns, each contiguous; as many at `next` will be read after them. */
 template <int LD, class T> struct KMajor { const T *p, *next; ix n; };
 template <int LD, class T> FN KMajor<LD, T> k_major(const T* p, ix n, const T* next) { return {p, next, n}; }

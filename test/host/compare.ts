@@ -132,7 +132,7 @@ export function compare(name: string, graph: Graph, got: readonly Float64Array[]
   });
 }
 /** The compiler's flags for each vector width that the machine has. */
-const widths: readonly (readonly string[])[] = [
+export const widths: readonly (readonly string[])[] = [
   [],
   ...(x64 ? [["-mavx2", "-mfma", "-mno-avx512f"], ["-mno-avx"]] : []),
 ];

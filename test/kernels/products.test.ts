@@ -13,7 +13,7 @@ import { ops } from "../../compiler/ops/list.ts";
 import { pairProducts } from "../../compiler/transform/products/pairs.ts";
 import { full } from "../full.ts";
 import { storesOf } from "../graphs.ts";
-import { compare, graphOf, kernelsOf, lowered, valuesOf } from "../host/compare.ts";
+import { compare, graphOf, kernelsOf, lowered, valuesOf, widths } from "../host/compare.ts";
 import { hasBf16Dot, hasTileVectors, inWords, splitAll, tileFlags, wordFlags } from "../host/forms.ts";
 import { compiled, runSequence } from "../host/run.ts";
 import { groupScales } from "../layers.ts";
@@ -188,6 +188,28 @@ test("few rows take two operands side by side, in whole rounds of steps and in p
   const lib = compiled(kernels, ["-Og"]);
   for (const { graph, sequence } of sequences)
     compare("side by side", graph, runSequence(sequence, storesOf(valuesOf(graph)), 2, lib));
+});
+test("few rows read a matrix of few columns in place: right at every vector width, and the bits that they have among many", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const products = [1, 5, 8, 15].flatMap((n) =>
+    [1, 6, 7, 18].map((m) => {
+      const [x, w] = [p(`x${m}`, m, 37), p(`w${n}`, 37, n)];
+      return [b.matmul(g, x, w), b.matmul(g, b.concat(g, [x, p("more", 20, 37)], 0), w)];
+    }),
+  );
+  const graph = graphOf(products.flat());
+  const sequence = lowered(graph);
+  const kernels = kernelsOf([sequence]);
+  const [narrow, packed] = [/ in_place_narrow</, / pack_columns</].map((way) =>
+    kernels.filter((k) => way.test(k.text)),
+  );
+  assert.ok(narrow?.length && packed?.length);
+  for (const flags of widths) {
+    const got = runSequence(sequence, storesOf(valuesOf(graph)), 2, compiled(kernels, [...flags, "-Og"]));
+    compare(flags.join(), graph, got);
+    for (let i = 0; i < got.length; i += 2) assert.equal(got[i], got[i + 1]?.slice(0, got[i]?.length), `product ${i}`);
+  }
 });
 function differences({ graph, stores }: Products, [own = [], drawn]: Float64Array[][]): string {
   const off = expected(valuesOf(graph), stores).flatMap((want, r) => mismatches(want, own[r] ?? []));

@@ -134,6 +134,7 @@ export function stageRight(s: StmtOf<"stage">, e: Emitter): void {
     fromPanels,
     fromColumns,
     fromRowsInPlace,
+    fromNarrowRows,
     fromRows,
     fromTransposedPanels,
   ].some((f) => f(right));
@@ -225,6 +226,21 @@ function fromRowsInPlace({ s, e, width, name }: RightOperand): boolean {
   if (alongK * bytesOf[direct.load.from.dtype] > maxCloseStride * bytesOf.f32) return false;
   const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
   e.line(`${name} = in_place<${alongK}>(${[start, nextOperandPointer(s, e) ?? "nullptr"].join(", ")});`);
+  return true;
+}
+/** The columns of the narrowest accumulator: one register tile of every instruction set. */
+const narrowColumns = 16;
+/** With few rows, a right operand of fewer columns than a register tile, such as that of a gate for few experts, is read in place too. */
+function fromNarrowRows({ s, e, width, name }: RightOperand): boolean {
+  const [k, x] = s.vs;
+  const direct = s.tile.form || dtypeOf(s) !== "f32" ? null : stridedLoadOf(s);
+  const [alongK, alongX] = direct?.strides ?? [null, null];
+  const rows = onlyAccumulator(s.tile, e.kernel)?.shape[0] ?? Infinity;
+  const columns = s.valid[1].e === "num" ? s.valid[1].value : Infinity;
+  if (!direct || alongK === null || alongX !== 1 || rows > fewCopiedRows || alongK > maxCloseStride) return false;
+  if (width !== narrowColumns || columns >= width) return false;
+  const start = pointer(e, direct.load, (y) => substitute(substitute(y, k, num(0)), x, num(0)));
+  e.line(`${name} = in_place_narrow<${alongK}, ${columns}>(${start});`);
   return true;
 }
 function fromRows({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
