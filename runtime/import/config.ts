@@ -10,6 +10,7 @@ import { isJsonObject } from "../storage/json.ts";
 import { fromNumbers } from "../tensor.ts";
 import { families } from "./families/index.ts";
 import {
+  type Blocks,
   beginsWithOneOf,
   type ConfigValue,
   type Count,
@@ -17,6 +18,7 @@ import {
   type Header,
   type Json,
   type Kind,
+  type Kinds,
   lookup,
 } from "./family.ts";
 import { misspeltKeys } from "./misspelt.ts";
@@ -38,6 +40,8 @@ export interface TransformersModel {
   readonly tied: boolean;
   /** The kind of each block, where the model is a list of them (`Family.blocks`). */
   readonly order?: readonly string[];
+  /** What these kinds are. */
+  readonly kinds?: Kinds;
   /** Whether a weight of theirs is not read. */
   readonly isIgnored: (name: string) => boolean;
   /** Vectors that config.json has (see `Family.lists`), by our names. */
@@ -62,7 +66,7 @@ export function openTransformers(folder: string): TransformersModel {
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
   const lists = new Map(listsOf(path, family, config, Number(header["L"])));
   const isIgnored = beginsWithOneOf(family.ignoredPrefixes?.(count) ?? []);
-  const order = family.blocks ? { order: family.blocks.order(config) } : {};
+  const order = family.blocks ? { order: family.blocks.order(config), kinds: kindsOf(family.blocks, config) } : {};
   const tied = ties === true && ownHead === undefined;
   return {
     folder,
@@ -77,6 +81,7 @@ export function openTransformers(folder: string): TransformersModel {
     ...order,
   };
 }
+const kindsOf = ({ kinds }: Blocks, config: Json): Kinds => (typeof kinds === "function" ? kinds(config) : kinds);
 /** The tokens that a decoder behind an encoder begins with; undefined: nothing says, or there is no encoder. */
 export function startOf({ path, family: { startKeys = [] } }: TransformersModel): readonly number[] | undefined {
   const start = startKeys.map((key) => lookup(readJson(path), key)).find((x) => x !== undefined);

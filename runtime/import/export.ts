@@ -11,8 +11,14 @@ import { readBytes, writeFlushed, writeNewFolder } from "../storage/files.ts";
 import { isJsonObject } from "../storage/json.ts";
 import { Copies } from "../storage/names.ts";
 import { safetensorsChunks } from "../storage/safetensors.ts";
-import { inMemory, type StoredTensor, type StoredTensors, storedTensor } from "../storage/stored-tensor.ts";
-import { convert, sameValues, showShape, transposed } from "../tensor.ts";
+import {
+  type FileTensor,
+  inMemory,
+  type StoredTensor,
+  type StoredTensors,
+  storedTensor,
+} from "../storage/stored-tensor.ts";
+import { convert, numbers, sameValues, showShape, transposed, zeros } from "../tensor.ts";
 import { besideConfig, openTransformers, type TransformersModel } from "./config.ts";
 import type { Json } from "./family.ts";
 import { readJson } from "./weight-files.ts";
@@ -39,10 +45,10 @@ interface Exported {
 /** What was written of weights. */
 interface Written {
   readonly fileOf: ReadonlyMap<string, string>;
-  /** By dtype, how many numbers. */
+  readonly parameters: number;
+  /** By dtype, how many numbers; one of 64 bits is two. */
   readonly counts: ReadonlyMap<DType, number>;
 }
-const parametersOf = ({ counts }: Written): number => sum(counts.values());
 const bytesIn = ({ counts }: Written): number => sum([...counts].map(([dtype, count]) => count * bytesOf[dtype]));
 /** What transformers calls the floats of our dtypes. */
 const theirDtypes: Partial<Record<DType, string>> = { f32: "float32", bf16: "bfloat16", f64: "float64" };
@@ -78,6 +84,16 @@ function unquantised(json: Json): Json {
   const { quantization_config: _, expert_dtype: __, ...others } = json;
   return withParts(others, unquantised);
 }
+/** Whole numbers as words of this shape, unless they are that. */
+function wordsOf(t: Tensor, shape: readonly number[]): Tensor {
+  if (sameShape(t.shape, shape)) return t;
+  const all = zeros("i32", shape);
+  for (const [i, x] of numbers(t).entries()) {
+    all.data[2 * i] = x;
+    all.data[2 * i + 1] = x < 0 ? -1 : 0;
+  }
+  return all;
+}
 class Exporter {
   readonly #run: string;
   readonly #like: TransformersModel;
@@ -95,9 +111,11 @@ class Exporter {
     this.#requireLists();
     const fileOf = new Map<string, string>();
     const counts = new Map<DType, number>();
+    let parameters = 0;
     for (const [file, weights] of weightsByFile(this.#like)) {
       const tensors = this.#tensorsOf(file, weights);
-      for (const [name, { dtype, shape }] of tensors) {
+      for (const [name, { dtype, shape, areWords }] of tensors) {
+        parameters += product(shape) / (areWords ? 2 : 1);
         fileOf.set(name, basename(file));
         counts.set(dtype, (counts.get(dtype) ?? 0) + product(shape));
       }
@@ -105,13 +123,13 @@ class Exporter {
     }
     const [unread] = this.#ours.unused();
     if (unread !== undefined) throw this.#unlike(`the run has \`${unread}\`, and ${this.#like.folder} nothing for it`);
-    const written = { fileOf, counts };
+    const written = { fileOf, counts, parameters };
     for (const [name, content] of this.#others(written)) writeFlushed(join(folder, name), [content]);
-    return { parameters: parametersOf(written), untied: this.#untied !== null };
+    return { parameters, untied: this.#untied !== null };
   }
   /** The tensors of one file of weights: ours, or its own where import does not read them. */
-  #tensorsOf(file: string, weights: StoredTensors): Map<string, StoredTensor> {
-    const tensors = new Map<string, StoredTensor>();
+  #tensorsOf(file: string, weights: StoredTensors): Map<string, FileTensor> {
+    const tensors = new Map<string, FileTensor>();
     for (const [name, t] of weights) {
       if (isSpare(name, t, this.#like) && !this.#hasAll(name, t, file)) continue;
       tensors.set(name, this.#theirs(name, t, file));
@@ -133,7 +151,7 @@ class Exporter {
     return Object.entries(this.#like.family.names).flatMap(([name, to]) => ([to].flat().includes(ours) ? [name] : []));
   }
   /** Their tensor made of ours, in its dtype and shape; itself where import does not read it. */
-  #theirs(name: string, like: StoredTensor, file: string): StoredTensor {
+  #theirs(name: string, like: StoredTensor, file: string): FileTensor {
     const model = this.#like;
     const shapes = new Map(oursOf(name, like, model, file).map(([ours, { shape }]) => [ours, shape]));
     const take = (ours: string): Tensor => {
@@ -142,8 +160,10 @@ class Exporter {
         throw this.#unlike(`\`${ours}\` is ${showShape(t.shape)}, and \`${name}\` of ${file} ${showShape(shape)}`);
       return convert(t, like.dtype);
     };
-    const read = (): Tensor => theirsOf(name, like, { model, file, take }) ?? like.read();
-    return storedTensor(like.dtype, like.shape, read);
+    const { words } = like;
+    const read = (): Tensor => theirsOf(name, like, { model, file, take }) ?? (words ?? like).read();
+    if (!words) return storedTensor(like.dtype, like.shape, read);
+    return { ...storedTensor("i32", words.shape, () => wordsOf(read(), words.shape)), areWords: true };
   }
   #take(name: string): Tensor {
     const t = this.#ours.take(name);
@@ -186,7 +206,7 @@ class Exporter {
     return this.#untied ? untied(said) : said;
   }
   #changedIndex(index: Json, written: Written): Json | null {
-    const metadata = { total_parameters: parametersOf(written), total_size: bytesIn(written) };
+    const metadata = { total_parameters: written.parameters, total_size: bytesIn(written) };
     const said = isJsonObject(index["metadata"]) ? index["metadata"] : {};
     if (!this.#untied && !this.#like.quantisation && said["total_size"] === metadata.total_size) return null;
     return { ...index, metadata, weight_map: Object.fromEntries(written.fileOf) };

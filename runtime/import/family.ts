@@ -50,7 +50,7 @@ export interface Family {
    * transposed to ours, [in, out]; a depthwise convolution [features, 1, width] becomes [width, features]. A list: not transposed; several names
    * share the last axis, interleaved element by element.
    */
-  readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | null>>;
+  readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | Shard | Words | null>>;
   /** The numbers behind this part of a name, such as `layer`, stay in the keys of `names`: they say what a weight is, not which. */
   readonly fixedNumbers?: string;
   /** Where each block of theirs is in a model that does not have all as `blocks.N`, which `names` say nonetheless. */
@@ -88,10 +88,17 @@ export interface Family {
  */
 export interface Blocks {
   readonly model?: string;
-  /** For each kind of block our layer, of the family's file; `without`: names of the header that blocks of this kind are not given, so their layer's defaults hold. */
-  readonly kinds: Readonly<Record<string, string | { readonly layer: string; readonly without: readonly string[] }>>;
+  /** For each kind of block our layer, of the family's file; computed from a supported config.json where there are as many as that says. */
+  readonly kinds: Kinds | ((config: Json) => Kinds);
   /** The kind of each block, from a supported config.json. */
   readonly order: (config: Json) => readonly string[];
+}
+export type Kinds = Readonly<Record<string, string | BlockKind>>;
+/** `without`: names of the header that blocks of this kind are not given, so their layer's defaults hold; `gives`: values of their own. */
+export interface BlockKind {
+  readonly layer: string;
+  readonly without?: readonly string[];
+  readonly gives?: Header;
 }
 /** Values for our model's header. */
 export type Header = Readonly<Record<string, number | boolean>>;
@@ -105,6 +112,24 @@ export interface PackedTensor {
   readonly transposed: boolean | ((header: Header, shape: readonly number[]) => boolean);
   readonly shares?: (header: Header) => readonly number[];
   readonly stacked?: (header: Header) => number;
+}
+/** What a weight is of ours, with other names. */
+export function withNames(ours: Family["names"][string], to: (name: string) => string): Family["names"][string] {
+  if (ours === null) return null;
+  if (typeof ours === "string") return to(ours);
+  if ("row" in ours) return { ...ours, row: to(ours.row) };
+  if ("shard" in ours) return { ...ours, shard: to(ours.shard) };
+  if ("words" in ours) return { words: to(ours.words) };
+  return "runs" in ours ? { ...ours, runs: ours.runs.map(to) } : ours.map(to);
+}
+/** One of several matrices of equally many rows in ours, not transposed; theirs may have fewer. `rows`: how many, of what the block is given. */
+export interface Shard {
+  readonly shard: string;
+  readonly rows: (given: Header) => number;
+}
+/** Their whole numbers of 64 bits are pairs of 32 in ours, the lower first. */
+export interface Words {
+  readonly words: string;
 }
 /** Their matrix of a single row is a vector of ours; `first`: the first row of several, of which the others are not read. */
 interface Row {

@@ -23,10 +23,14 @@ const given = (header: TransformersModel["header"], taken: (name: string) => boo
   Object.entries(header).flatMap(([name, x]) => (!lengths.includes(name) && taken(name) ? [`${name}: ${x}`] : []));
 
 /** Each kind of block that there is as a layer, and a model with a list of them. */
-function listed({ family, header }: TransformersModel, order: readonly string[], context: number): string[] {
-  const kinds = Object.entries(family.blocks?.kinds ?? {})
+function listed(
+  { family, header, kinds: all = {} }: TransformersModel,
+  order: readonly string[],
+  context: number,
+): string[] {
+  const kinds = Object.entries(all)
     .filter(([kind]) => order.includes(kind))
-    .map(([kind, of]) => ({ kind, ...(typeof of === "string" ? { layer: of, without: [] } : of) }));
+    .map(([kind, of]) => ({ kind, without: [], gives: {}, ...(typeof of === "string" ? { layer: of } : of) }));
   const { model } = family.blocks ?? {};
   const base = model ?? "LanguageModel";
   const imports = [
@@ -39,12 +43,12 @@ function listed({ family, header }: TransformersModel, order: readonly string[],
     new Set(findDeclaration(declared, name).ast.header.map((p) => p.name.name));
   const inModel = headerOf(base);
   const called = new Map<string, string>();
-  const layers = kinds.flatMap(({ kind, layer, without }) => {
+  const layers = kinds.flatMap(({ kind, layer, without, gives }) => {
     const takes = headerOf(layer);
     const own = takes.has("Context") ? "Context" : "";
     called.set(kind, `${kind}(${own})`);
     const values = [
-      ...given(header, (name) => takes.has(name) && !without.includes(name)),
+      ...given({ ...header, ...gives }, (name) => takes.has(name) && !without.includes(name)),
       ...(own === "" ? [] : ["Context: Context"]),
     ];
     return [`layer ${kind}(${own}) = ${layer}(${values.join(", ")})`, ""];

@@ -2,10 +2,18 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { product, sameShape, sum } from "../../compiler/types/numbers.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { allInMemory, derivedColumns, partAt, reshaped, type StoredTensor, turned } from "../storage/stored-tensor.ts";
+import {
+  allInMemory,
+  derived,
+  derivedColumns,
+  partAt,
+  reshaped,
+  type StoredTensor,
+  turned,
+} from "../storage/stored-tensor.ts";
 import { numbers, sameValues, transposed, transposedShape, zeros } from "../tensor.ts";
 import type { TransformersModel } from "./config.ts";
-import type { Family, Header, PackedTensor } from "./family.ts";
+import { type Family, type Header, type PackedTensor, withNames } from "./family.ts";
 import { openWeights } from "./quantised.ts";
 import { weightFiles } from "./weight-files.ts";
 
@@ -53,8 +61,25 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
+  if ("shard" in ours) return [[ours.shard, withRows(t, ours.rows(givenTo(name, model)))]];
+  if ("words" in ours) return [[ours.words, t.words ?? t]];
   if ("row" in ours) return [[ours.row, ours.first ? partAt(t, [0], t.dtype) : reshaped(t, [product(t.shape)])]];
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
+}
+/** The header's values for the block of a name of theirs. */
+function givenTo(name: string, { family, header, order = [], kinds = {} }: TransformersModel): Header {
+  const kind = kinds[order[Number(starred(name, family).places[0])] ?? ""];
+  return typeof kind === "object" ? { ...header, ...kind.gives } : header;
+}
+/** With rows of 0 after its own, up to so many. */
+function withRows(t: StoredTensor, rows: number): StoredTensor {
+  const [own = 0, ...others] = t.shape;
+  if (own >= rows) return t;
+  return derived(t, [rows, ...others], (few) => {
+    const all = zeros(few.dtype, [rows, ...others]);
+    all.data.set(few.data);
+    return all;
+  });
 }
 /** A depthwise convolution, [features, 1, width]. */
 const isConvolution = ({ length, 1: one }: readonly number[]): boolean => length === 3 && one === 1;
@@ -140,6 +165,8 @@ export function theirsOf(
   const ours = renamed(name, model, file);
   if (ours === null) return null;
   if (typeof ours !== "string") {
+    if ("shard" in ours) return firstRows(take(ours.shard), shape);
+    if ("words" in ours) return take(ours.words);
     if (!("row" in ours)) return pack(like, packingOf(ours, model.header, shape), take);
     return ours.first ? withFirstRow(like.read(), take(ours.row)) : { ...take(ours.row), shape };
   }
@@ -147,6 +174,11 @@ export function theirsOf(
   return { ...(turns ? transposed(take(ours)) : take(ours)), shape };
 }
 type Like = Pick<StoredTensor, "dtype" | "shape">;
+const firstRows = (t: Tensor, shape: readonly number[]): Tensor => ({
+  ...t,
+  shape,
+  data: t.data.slice(0, product(shape)),
+});
 function withFirstRow(t: Tensor, row: Tensor): Tensor {
   const data = t.data.slice();
   data.set(row.data);
@@ -173,7 +205,7 @@ function starred(
   { fixedNumbers: fixed }: Family,
 ): { readonly key: string; readonly places: readonly string[] } {
   const places: string[] = [];
-  const key = name.replaceAll(/(?<=\.|\.expert_)\d+(?=\.)/g, (n, at: number) => {
+  const key = name.replaceAll(/(?<=\.|\.expert_|\.shard_)\d+(?=\.)/g, (n, at: number) => {
     if (fixed !== undefined && name.slice(0, at).endsWith(`.${fixed}.`)) return n;
     places.push(n);
     return "*";
@@ -204,8 +236,5 @@ function renamed(
     const whole = pattern.replaceAll("*", () => left.shift() ?? "");
     return whole.replace(/^blocks\.(\d+)/, (_, block) => placeOf(Number(block)));
   };
-  if (ours === null) return null;
-  if (typeof ours === "string") return filled(ours);
-  if ("row" in ours) return { ...ours, row: filled(ours.row) };
-  return "runs" in ours ? { ...ours, runs: ours.runs.map(filled) } : ours.map(filled);
+  return withNames(ours, filled);
 }

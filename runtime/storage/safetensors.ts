@@ -33,6 +33,9 @@ type Named = Exclude<DType, "i8">;
 const names: Readonly<Record<Named, string>> = { f32: "F32", f64: "F64", bf16: "BF16", i32: "I32", bool: "BOOL" };
 const nameOf = ({ dtype, fileCode = "i8" }: FileTensor): string =>
   dtype === "i8" ? codeNames[fileCode] : names[dtype];
+/** Pairs of 32 bits, the lower first, are numbers of 64 where a file shall have those. */
+const typeOf = (t: FileTensor): { readonly dtype: string; readonly shape: readonly number[] } =>
+  t.areWords ? { dtype: convertedNames.i64, shape: t.shape.slice(0, -1) } : { dtype: nameOf(t), shape: t.shape };
 /** Numbers that become those of a dtype of ours when they are read. */
 const convertedNames = { i64: "I64", f16: "F16" } as const;
 export const codeNames: Readonly<Record<Code, string>> = {
@@ -77,7 +80,7 @@ export function* safetensorsChunks(
     if (name === "__metadata__")
       throw new Problem("safetensors files keep the name `__metadata__` for themselves", "rename the parameter");
     const end = offset + product(t.shape) * bytesOf[t.dtype];
-    header.set(name, { dtype: nameOf(t), shape: t.shape, data_offsets: [offset, end] });
+    header.set(name, { ...typeOf(t), data_offsets: [offset, end] });
     offset = end;
   }
   // Object.fromEntries, unlike assigning, also keeps a tensor called `__proto__`.
@@ -178,7 +181,9 @@ function stored(source: Source): StoredTensor | StoredCodes {
   const dtype = type === "i64" || type === "f16" ? becomes[type] : type;
   const read = reader((inner, file, at) => readPart(source, zeros(dtype, inner), file, at));
   const inShape = (other: readonly number[]): StoredTensor => stored({ ...source, shape: other }) as StoredTensor;
-  return { dtype, shape, read, parts: () => partsOf(shape, read), inShape };
+  const made = { dtype, shape, read, parts: () => partsOf(shape, read), inShape };
+  if (type !== "i64") return made;
+  return { ...made, words: stored({ ...source, type: "i32", shape: [...shape, 2] }) as StoredTensor };
 }
 
 const broken = (path: string, what: string): Problem =>

@@ -13,6 +13,8 @@ export interface StoredTensor {
   parts(): Iterable<Tensor>;
   /** The same elements in another shape, of which a part is read alone too; absent: it is read whole. */
   readonly inShape?: (shape: readonly number[]) => StoredTensor;
+  /** Of whole numbers that files hold in 64 bits: the same as pairs of 32, the lower first. */
+  readonly words?: StoredTensor;
   /** What it is kept as, if that is codes and scales. */
   readonly kept?: KeptCodes;
   /** What it is the transposed of, where that is at hand. */
@@ -29,7 +31,7 @@ export type StoredTensors = ReadonlyMap<string, StoredTensor>;
 /** The name of a tensor's scales in a file that has its codes by its own name. Names in programs contain no space. */
 export const scalesOf = (name: string): string => `${name} scales`;
 /** A tensor as a file has it; what that calls its dtype, where it is one of codes. */
-export type FileTensor = StoredTensor & { readonly fileCode?: Code };
+export type FileTensor = StoredTensor & { readonly fileCode?: Code; readonly areWords?: true };
 /** What files call the codes of weights. */
 export const codesInFiles: Readonly<Record<Weights, Code>> = { int8: "i8", fp4: "u8" };
 /** The tensors of a file that has them as they are kept. */

@@ -24,6 +24,7 @@ CONFIGS = {
     "qwen3_5_text": "Qwen3_5TextConfig",
     "qwen3_5_moe_text": "Qwen3_5MoeTextConfig",
     "qwen4_exp_text": "Qwen4ExpTextConfig",
+    "qwen4_exp_text_ngrams": "Qwen4ExpTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
     "sarvam_mla": "SarvamMLAConfig",
     "gemma4_text": "Gemma4TextConfig",
@@ -657,6 +658,20 @@ MODELS = {
         | {"layer_types": ["indexed_attention", "linear_attention", "linear_attention", "indexed_attention"]}
         | {"hc_count": 3, "hc_lowrank": 5, "output_gate_type": "sigmoid", "norm_topk_prob": False}
         | {"indexer_n_heads": 8, "indexer_kv_heads": 1, "indexer_head_dim": 6, "indexer_budget": 4, "indexer_compress_ratio": 2}
+        | DELTA
+        | HALF_TURNED,
+        "1GB",
+    ),
+    # N-grams in both blocks that may have them, of up to four tokens, of which one ends a text.
+    "qwen4_exp_text_ngrams": (
+        "Qwen4Exp",
+        HEADS
+        | {"num_hidden_layers": 3, "head_dim": 8, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 5, "num_experts": 4}
+        | {"layer_types": ["linear_attention", "indexed_attention", "linear_attention"], "eos_token_id": [0, 7]}
+        | {"hc_count": 2, "hc_lowrank": 3, "indexer_n_heads": 8, "indexer_kv_heads": 1, "indexer_head_dim": 6}
+        | {"indexer_budget": 4, "indexer_compress_ratio": 2}
+        | {"ple_layer_ids": [1, 3], "ple_embed_dim": 12, "ngram_size": 4, "heads_per_ngram": 2, "ple_conv_kernel_size": 3}
+        | {"ngram_vocab_size_base": 20, "make_ngram_vocab_size_divisible_by": 8, "split_ngram_parts": 3}
         | DELTA
         | HALF_TURNED,
         "1GB",

@@ -341,7 +341,7 @@ test("Hunyuan 4 has the blocks that its config.json says", async () => {
   const unsaid = { num_hidden_layers: 6, indexer_types: null, mlp_layer_types: null, layer_types: null };
   assert.deepEqual(found, kindsOfFamily("hy_v4", unsaid));
 });
-test("Qwen 4: which blocks have attention, whose indexer must be said; n-grams are refused", () => {
+test("Qwen 4: which blocks have attention, whose indexer must be said", () => {
   const type = "qwen4_exp_text";
   const [Choosing, Delta] = ["Choosing", "Delta"];
   assert.deepEqual(kindsOfFamily(type, {}), [Choosing, Delta, Delta, Choosing]);
@@ -366,11 +366,49 @@ test("Qwen 4: which blocks have attention, whose indexer must be said; n-grams a
   for (const key of Object.keys(none)) refuses(type, { [key]: null }, key);
   refuses(type, { indexer_budget: 5 }, "indexer_budget is 5", "a multiple of indexer_compress_ratio");
   refuses(type, { indexer_kv_heads: 2 }, "indexer_kv_heads is 2");
-  refuses(type, { ple_layer_ids: [2] }, "ple_layer_ids is [2]");
   refuses(type, { output_gate_type: "tanh" }, 'output_gate_type is "tanh"', "sigmoid");
   const gate = (is: unknown): unknown => header(type, { output_gate_type: is })["bounded"];
   assert.deepEqual([gate("sigmoid"), gate("silu"), gate(null)], [true, false, false]);
   assert.deepEqual(header(type, { num_hidden_layers: 4 })["Top"], 2);
+});
+test("Qwen 4: which blocks have n-grams, and in how many rows and shards", () => {
+  const type = "qwen4_exp_text_ngrams";
+  assert.deepEqual(kindsOfFamily(type, {}), ["Ngram1", "Choosing", "Ngram2"]);
+  assert.deepEqual(kindsOfFamily(type, { ple_layer_ids: [3, 3] }), ["Delta", "Choosing", "Ngram1"]);
+  for (const none of [[], null])
+    assert.deepEqual(kindsOfFamily(type, { ple_layer_ids: none }), ["Delta", "Choosing", "Delta"]);
+  for (const list of [[2], [0], [4], [1.5], ["1"], 1])
+    refuses(type, { ple_layer_ids: list }, `ple_layer_ids is ${JSON.stringify(list)}`, "counted from 1");
+  const tables = (change: object): unknown => {
+    const { Ngram1, Ngram2 } = openTransformers(other(type, change)).kinds ?? {};
+    return [Ngram1, Ngram2].map((kind) => (typeof kind === "object" ? kind.gives : kind));
+  };
+  const [first, second] = [23 + 29 + 31 + 37 + 41 + 43, 47 + 53 + 59 + 61 + 67 + 71];
+  assert.deepEqual(tables({ make_ngram_vocab_size_divisible_by: 1 }), [
+    { Rows: first, Shards: 3 },
+    { Rows: second, Shards: 3 },
+  ]);
+  // As torch.chunk: 204 rows for 20 shards are 11 each, of which 19 have all.
+  assert.deepEqual(tables({ make_ngram_vocab_size_divisible_by: 1, split_ngram_parts: 20 }), [
+    { Rows: first, Shards: 19 },
+    { Rows: second, Shards: 20 },
+  ]);
+  const damaged = {
+    ngram_size: [1, 65, "3"],
+    heads_per_ngram: [0, 2.5],
+    ple_conv_kernel_size: [0],
+    ple_embed_dim: [13, 0],
+    eos_token_id: [null, [], 40, "0"],
+  };
+  for (const [key, values] of Object.entries(damaged))
+    for (const is of values) refuses(type, { [key]: is }, `${key} is`, "must be");
+  const settings = {
+    ngram_vocab_size_base: [0, 2 ** 27, -1],
+    make_ngram_vocab_size_divisible_by: [0],
+    split_ngram_parts: [0, "3"],
+  };
+  for (const [key, values] of Object.entries(settings))
+    for (const is of values) refuses(type, { [key]: is }, `${key} is`, "a whole number from 1 to");
 });
 test("Qwen4 has the blocks that its config.json says", async () => {
   const source = { file: join(project, "stdlib/models/qwen4.moe"), declaration: "Qwen4" };
@@ -430,7 +468,9 @@ test("DeepSeek-V4-Flash has the blocks that its compress_ratios say", async () =
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;
-    const layers = Object.values(blocks.kinds).map((of) => (typeof of === "string" ? of : of.layer));
+    const { kinds } = blocks;
+    const all = typeof kinds === "function" ? kinds({ ple_layer_ids: [1], num_hidden_layers: 1 }) : kinds;
+    const layers = Object.values(all).map((of) => (typeof of === "string" ? of : of.layer));
     const names = `import { ${[...new Set(layers)].join(", ")} } from "std/models/${file}"`;
     const { model = "LanguageModel" } = blocks;
     const imports = `${names}\nimport { ${model} } from "std/models/${blocks.model ? file : "decoder"}"`;

@@ -1,5 +1,5 @@
 // DeepSeek-V4: compressed attention of three kinds, hyper-connections, and mixtures whose experts a table may choose.
-import { type ConfigValue, type Family, type Json, type Kind, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, type Kind, lookup, withNames } from "../family.ts";
 import { requiredAs, wholeOr } from "./shared.ts";
 
 const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
@@ -137,14 +137,7 @@ function expertNames(theirs: string, ours: string): Family["names"] {
     [`${theirs}.w3.weight`]: `${ours}.up.weight`,
   };
 }
-type Ours = Family["names"][string];
 const placed = (name: string): string => `blocks.*.${name}`;
-const inBlock = (ours: Ours): Ours => {
-  if (ours === null) return null;
-  if (typeof ours === "string") return placed(ours);
-  if ("row" in ours) return { ...ours, row: placed(ours.row) };
-  return "runs" in ours ? { ...ours, runs: ours.runs.map(placed) } : ours.map(placed);
-};
 
 export const deepseekV4: Family = {
   type: "deepseek_v4",
@@ -217,7 +210,7 @@ export const deepseekV4: Family = {
   names: {
     ...Object.fromEntries(
       ["model.", ""].flatMap((before) => [
-        ...Object.entries(blockNames).map(([theirs, ours]) => [`${before}layers.*.${theirs}`, inBlock(ours)]),
+        ...Object.entries(blockNames).map(([theirs, ours]) => [`${before}layers.*.${theirs}`, withNames(ours, placed)]),
         [`${before}norm.weight`, "norm.weight"],
       ]),
     ),

@@ -1,5 +1,6 @@
 // Qwen 4: Qwen3.5's blocks on streams that are weighed by gates, where attention is to blocks of keys that an indexer chooses.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import { blocksWithNgrams, ngramHeader, ngramNames, ngramSettings, tablesOf } from "./ngrams.ts";
 import { qwen35Moe } from "./qwen.ts";
 import { ropeThetaKeys, unbiasedSettings, wholeOr, wordOfEach } from "./shared.ts";
 
@@ -12,8 +13,22 @@ const types = (config: Json): ReturnType<typeof wordOfEach> => {
     (i + 1) % every === 0 ? "indexed_attention" : "linear_attention",
   );
 };
-const order = (config: Json): string[] =>
-  (types(config).of(config) ?? []).map((type) => kinds[type as keyof typeof kinds]);
+const order = (config: Json): string[] => {
+  const withNgrams = blocksWithNgrams(config) ?? [];
+  return (types(config).of(config) ?? []).map((type, i) => {
+    const kind = kinds[type as keyof typeof kinds];
+    return withNgrams.includes(i + 1) ? ngramKind(withNgrams.indexOf(i + 1)) : kind;
+  });
+};
+/** Each has a table of its own size. */
+const ngramKind = (i: number): string => `Ngram${i + 1}`;
+/** Of blocks with n-grams, which must have no attention. */
+const layersWithNgrams = (config: Json): unknown => {
+  const list = blocksWithNgrams(config);
+  const all = types(config).of(config) ?? [];
+  const fits = list?.every((i) => all[i - 1] === "linear_attention") ?? false;
+  return fits ? config["ple_layer_ids"] : "a list of blocks, counted from 1, whose layer_types are linear_attention";
+};
 
 /** A number of the indexer, which a model without one need not say. */
 const ofIndexer = (key: string): ConfigValue => ({
@@ -65,6 +80,7 @@ export const qwen4: Family = {
       from: (config) => types(config).of(config) && order(config).includes("Choosing"),
       must: `a list of ${Object.keys(kinds).join(", ")}, one for each layer`,
     },
+    ...ngramHeader,
     base: { keys: ropeThetaKeys, fallback: 10000 },
     part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 1 },
     E: { keys: ["num_experts", "num_local_experts"], fallback: 512 },
@@ -85,10 +101,12 @@ export const qwen4: Family = {
         ? (everyIn(config) ?? "a whole number of at least 1")
         : config["full_attention_interval"],
     indexer_kv_heads: 1,
-    ple_layer_ids: [],
+    ple_layer_ids: layersWithNgrams,
+    ...ngramSettings,
   },
   names: {
     ...qwen35Moe.names,
+    ...ngramNames,
     ...streamNames("model.layers.*.attn_hyper_connection", "blocks.*.streams1"),
     ...streamNames("model.layers.*.mlp_hyper_connection", "blocks.*.streams2"),
     ...streamNames("model.hyper_connection_mixer", "streams"),
@@ -100,5 +118,13 @@ export const qwen4: Family = {
     [`${indexer}.q_layernorm.weight`]: "blocks.*.attention.indexer.query_norm.weight",
     [`${indexer}.k_layernorm.weight`]: "blocks.*.attention.indexer.row_norm.weight",
   },
-  blocks: { model: "Qwen4Blocks", kinds: { Choosing: "Qwen4Choosing", Delta: "Qwen4Delta" }, order },
+  blocks: {
+    model: "Qwen4Blocks",
+    kinds: (config) => ({
+      Choosing: "Qwen4Choosing",
+      Delta: "Qwen4Delta",
+      ...Object.fromEntries(tablesOf(config).map((gives, i) => [ngramKind(i), { layer: "Qwen4NgramDelta", gives }])),
+    }),
+    order,
+  },
 };

@@ -1,0 +1,113 @@
+// Qwen 4's embeddings of n-grams: which blocks have them, and how large their tables are.
+import type { ConfigValue, Family, Header, Json } from "../family.ts";
+import { wholeOr } from "./shared.ts";
+
+/** The blocks with n-grams in order, counted from 1; undefined if what config.json has is no such list. */
+export function blocksWithNgrams(config: Json): number[] | undefined {
+  const { ple_layer_ids: list = null, num_hidden_layers: layers } = config;
+  if (list === null) return [];
+  if (!Array.isArray(list)) return undefined;
+  const isBlock = (x: unknown): x is number => Number.isInteger(x) && Number(x) >= 1 && Number(x) <= Number(layers);
+  return list.every(isBlock) ? [...new Set(list)].toSorted((a, b) => a - b) : undefined;
+}
+const hasNgrams = (config: Json): boolean => (blocksWithNgrams(config) ?? []).length > 0;
+const usual = { ngram_size: 3, heads_per_ngram: 8, ngram_vocab_size_base: 20_000_000 } as const;
+const rest = { make_ngram_vocab_size_divisible_by: 128, split_ngram_parts: 512, ple_conv_kernel_size: 4 } as const;
+type Key = keyof typeof usual | keyof typeof rest;
+const numberIn = (config: Json, key: Key): number | undefined => wholeOr(config[key], { ...usual, ...rest }[key]);
+/** A whole number in a range, of a model with n-grams; not given to another. */
+const ofNgrams = (key: Key, least: number, most: number): ConfigValue => ({
+  keys: [key],
+  kind: "size",
+  from: (config) => {
+    if (!hasNgrams(config)) return null;
+    const is = numberIn(config, key);
+    return is !== undefined && is >= least && is <= most ? is : undefined;
+  },
+  must: `a whole number from ${least} to ${most}`,
+});
+/** Above this a remainder is not computed in 32 bits. */
+const largestPart = 2 ** 27 - 2 ** 16;
+export const ngramHeader: Family["header"] = {
+  Grams: ofNgrams("ngram_size", 2, 64),
+  GramHeads: ofNgrams("heads_per_ngram", 1, 1024),
+  GramWidth: ofNgrams("ple_conv_kernel_size", 1, 1024),
+  GramDim: {
+    keys: ["ple_embed_dim"],
+    kind: "size",
+    from: (config) => {
+      if (!hasNgrams(config)) return null;
+      const all = wholeOr(config["ple_embed_dim"] ?? config["hidden_size"], 0) ?? 0;
+      const each = all / headsOf(config);
+      return Number.isInteger(each) && each > 0 ? each : undefined;
+    },
+    must: "a multiple of (ngram_size - 1) * heads_per_ngram",
+  },
+  end: {
+    keys: ["eos_token_id"],
+    kind: "count",
+    from: (config) => {
+      if (!hasNgrams(config)) return null;
+      const [first] = [config["eos_token_id"]].flat();
+      return typeof first === "number" && first < Number(config["vocab_size"]) ? first : undefined;
+    },
+    must: "a token, or a list of tokens, where ple_layer_ids says that blocks have n-grams",
+  },
+};
+/** What tables are made by, which no layer is given. */
+export const ngramSettings: Family["supported"] = Object.fromEntries(
+  Object.entries({
+    ngram_vocab_size_base: largestPart,
+    make_ngram_vocab_size_divisible_by: 2 ** 30,
+    split_ngram_parts: 2 ** 20,
+  } as const).map(([key, most]) => {
+    const { from, must } = ofNgrams(key as Key, 1, most);
+    return [key, (config: Json): unknown => (from?.(config) === undefined ? must : config[key])];
+  }),
+);
+const headsOf = (config: Json): number =>
+  ((numberIn(config, "ngram_size") ?? 0) - 1) * (numberIn(config, "heads_per_ngram") ?? 0);
+
+/** Of each block with n-grams, its table: how many rows in how many shards, of which all but the last have equally many. */
+export function tablesOf(config: Json): Header[] {
+  const [heads, blocks] = [headsOf(config), blocksWithNgrams(config) ?? []];
+  const [base = 0, divisor = 1] = [
+    numberIn(config, "ngram_vocab_size_base"),
+    numberIn(config, "make_ngram_vocab_size_divisible_by"),
+  ];
+  const primes = primesFrom(base, heads * blocks.length);
+  const parts = numberIn(config, "split_ngram_parts") ?? 1;
+  return blocks.map((_, i) => {
+    const filled = primes.slice(i * heads, (i + 1) * heads).reduce((sum, x) => sum + x, 0);
+    const Rows = Math.ceil(filled / divisor) * divisor;
+    return { Rows, Shards: Math.ceil(Rows / Math.ceil(Rows / parts)) };
+  });
+}
+function primesFrom(base: number, count: number): number[] {
+  const primes: number[] = [];
+  for (let n = Math.max(base, 2); primes.length < count; n++) if (isPrime(n)) primes.push(n);
+  return primes;
+}
+function isPrime(n: number): boolean {
+  if (n % 2 === 0) return n === 2;
+  for (let by = 3; by * by <= n; by += 2) if (n % by === 0) return false;
+  return n > 1;
+}
+
+const theirs = "model.layers.*.ple";
+const ours = "blocks.*.before";
+export const ngramNames: Family["names"] = {
+  [`${theirs}.ple_embedding.ngram_embedding.shard_*.weight`]: {
+    shard: `${ours}.embed.shards.*.weight`,
+    rows: ({ Rows, Shards }) => Math.ceil(Number(Rows) / Number(Shards)),
+  },
+  [`${theirs}.ple_embedding.layer_multipliers`]: { words: `${ours}.embed.factors` },
+  [`${theirs}.ple_embedding.ngram_heads_vocab_sizes`]: `${ours}.embed.sizes`,
+  [`${theirs}.ple_embedding.ngram_heads_offsets`]: `${ours}.embed.places`,
+  [`${theirs}.key_proj.weight`]: `${ours}.key.weight`,
+  [`${theirs}.value_proj.weight`]: `${ours}.value.weight`,
+  [`${theirs}.norm_key.weight`]: `${ours}.key_norm.weight`,
+  [`${theirs}.norm_query.weight`]: `${ours}.query_norm.weight`,
+  [`${theirs}.norm_conv.weight`]: `${ours}.conv_norm.weight`,
+  [`${theirs}.conv1d.weight`]: `${ours}.conv`,
+};
