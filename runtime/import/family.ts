@@ -122,10 +122,10 @@ export function withNames(ours: Family["names"][string], to: (name: string) => s
   if ("words" in ours) return { words: to(ours.words) };
   return "runs" in ours ? { ...ours, runs: ours.runs.map(to) } : ours.map(to);
 }
-/** One of several matrices of equally many rows in ours, not transposed; theirs may have fewer. `rows`: how many, of what the block is given. */
+/** One of several matrices of equally many rows in ours, not transposed; their last may have fewer. `rows`: how many, of what the block is given. */
 export interface Shard {
   readonly shard: string;
-  readonly rows: (given: Header) => number;
+  readonly rows: (given: Header, place: number) => Readonly<Record<"ours" | "theirs", number>>;
 }
 /** Their whole numbers of 64 bits are pairs of 32 in ours, the lower first. */
 export interface Words {

@@ -13,7 +13,7 @@ import {
 } from "../storage/stored-tensor.ts";
 import { numbers, sameValues, transposed, transposedShape, zeros } from "../tensor.ts";
 import type { TransformersModel } from "./config.ts";
-import { type Family, type Header, type PackedTensor, withNames } from "./family.ts";
+import { type Family, type Header, type PackedTensor, type Shard, withNames } from "./family.ts";
 import { openWeights } from "./quantised.ts";
 import { weightFiles } from "./weight-files.ts";
 
@@ -61,22 +61,27 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  if ("shard" in ours) return [[ours.shard, withRows(t, ours.rows(givenTo(name, model)))]];
+  if ("shard" in ours) return [[ours.shard, padded(t, rowsOf(ours, name, model))]];
   if ("words" in ours) return [[ours.words, t.words ?? t]];
   if ("row" in ours) return [[ours.row, ours.first ? partAt(t, [0], t.dtype) : reshaped(t, [product(t.shape)])]];
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
-/** The header's values for the block of a name of theirs. */
-function givenTo(name: string, { family, header, order = [], kinds = {} }: TransformersModel): Header {
-  const kind = kinds[order[Number(starred(name, family).places[0])] ?? ""];
-  return typeof kind === "object" ? { ...header, ...kind.gives } : header;
+/** How many rows a shard has, from what its block is given. */
+function rowsOf(
+  { rows }: Shard,
+  name: string,
+  { family, header, order = [], kinds = {} }: TransformersModel,
+): ReturnType<Shard["rows"]> {
+  const [block, place] = starred(name, family).places.map(Number);
+  const kind = kinds[order[block ?? 0] ?? ""];
+  return rows(typeof kind === "object" ? { ...header, ...kind.gives } : header, place ?? 0);
 }
-/** With rows of 0 after its own, up to so many. */
-function withRows(t: StoredTensor, rows: number): StoredTensor {
+/** With rows of 0 after its own, if it has as many as it should; else as it is, which fits nothing. */
+function padded(t: StoredTensor, { ours, theirs }: ReturnType<Shard["rows"]>): StoredTensor {
   const [own = 0, ...others] = t.shape;
-  if (own >= rows) return t;
-  return derived(t, [rows, ...others], (few) => {
-    const all = zeros(few.dtype, [rows, ...others]);
+  if (own !== theirs || own === ours) return t;
+  return derived(t, [ours, ...others], (few) => {
+    const all = zeros(few.dtype, [ours, ...others]);
     all.data.set(few.data);
     return all;
   });

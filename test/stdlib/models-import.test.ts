@@ -7,11 +7,11 @@ import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
 import { weightFiles } from "../../runtime/import/weight-files.ts";
-import { transformersTensors } from "../../runtime/import/weights.ts";
+import { oursOf, transformersTensors } from "../../runtime/import/weights.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { readParameters } from "../../runtime/storage/parameters.ts";
-import { readAll } from "../../runtime/storage/stored-tensor.ts";
+import { inMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
 import { fromNumbers, part, transposed } from "../../runtime/tensor.ts";
 import { rejectedProblem } from "../assert-problem.ts";
 import { full } from "../full.ts";
@@ -207,6 +207,23 @@ test("of experts that stand one below another each is read alone", () => {
     assert.ok(all);
     for (const i of [0, 3]) assert.deepEqual(all.read([i]), part(all.read(), [i]));
   }
+});
+test("the last shard of a table has rows of zeros after its own; one that has too few or too many has what it has", () => {
+  const model = openTransformers(join(hf, "qwen4_exp_text_ngrams")); // the first table: 70, 70 and 68 rows
+  const shard = (i: number, rows: number): readonly number[] => {
+    const name = `model.layers.0.ple.ple_embedding.ngram_embedding.shard_${i}.weight`;
+    const [[ours, t] = []] = oursOf(name, inMemory(tensor("f32", [rows, 1], Array(rows).fill(1))), model, "a file");
+    assert.equal(ours, `blocks.0.before.embed.shards.${i}.weight`);
+    return [...(t?.read().data ?? [])].map(Number);
+  };
+  assert.deepEqual(shard(2, 68), [...Array(68).fill(1), 0, 0]);
+  for (const [i, rows] of [
+    [0, 68],
+    [1, 70],
+    [2, 67],
+    [2, 69],
+  ] as const)
+    assert.deepEqual(shard(i, rows), Array(rows).fill(1));
 });
 test("a fused matrix that does not divide into its parts is a Problem", () => {
   const at = copy("granitemoe", (c) => c);

@@ -11,10 +11,16 @@ export function blocksWithNgrams(config: Json): number[] | undefined {
   return list.every(isBlock) ? [...new Set(list)].toSorted((a, b) => a - b) : undefined;
 }
 const hasNgrams = (config: Json): boolean => (blocksWithNgrams(config) ?? []).length > 0;
-const usual = { ngram_size: 3, heads_per_ngram: 8, ngram_vocab_size_base: 20_000_000 } as const;
-const rest = { make_ngram_vocab_size_divisible_by: 128, split_ngram_parts: 512, ple_conv_kernel_size: 4 } as const;
-type Key = keyof typeof usual | keyof typeof rest;
-const numberIn = (config: Json, key: Key): number | undefined => wholeOr(config[key], { ...usual, ...rest }[key]);
+const usual = {
+  ngram_size: 3,
+  heads_per_ngram: 8,
+  ple_conv_kernel_size: 4,
+  ngram_vocab_size_base: 20_000_000,
+  make_ngram_vocab_size_divisible_by: 128,
+  split_ngram_parts: 512,
+} as const;
+type Key = keyof typeof usual;
+const numberIn = (config: Json, key: Key): number | undefined => wholeOr(config[key], usual[key]);
 /** A whole number in a range, of a model with n-grams; not given to another. */
 const ofNgrams = (key: Key, least: number, most: number): ConfigValue => ({
   keys: [key],
@@ -99,7 +105,10 @@ const ours = "blocks.*.before";
 export const ngramNames: Family["names"] = {
   [`${theirs}.ple_embedding.ngram_embedding.shard_*.weight`]: {
     shard: `${ours}.embed.shards.*.weight`,
-    rows: ({ Rows, Shards }) => Math.ceil(Number(Rows) / Number(Shards)),
+    rows: ({ Rows, Shards }, place) => {
+      const each = Math.ceil(Number(Rows) / Number(Shards));
+      return { ours: each, theirs: Math.min(each, Number(Rows) - place * each) };
+    },
   },
   [`${theirs}.ple_embedding.layer_multipliers`]: { words: `${ours}.embed.factors` },
   [`${theirs}.ple_embedding.ngram_heads_vocab_sizes`]: `${ours}.embed.sizes`,

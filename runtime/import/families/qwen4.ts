@@ -54,7 +54,7 @@ const budget: ConfigValue = {
 
 /** How streams become a row, before a layer or in the end. */
 const streamNames = (theirs: string, ours: string): Family["names"] => ({
-  [`${theirs}.hc_norm.weight`]: `${ours}.norm`,
+  [`${theirs}.hc_norm.weight`]: `${ours}.norm.weight`,
   [`${theirs}.input_mix_weight_down.weight`]: `${ours}.down.weight`,
   [`${theirs}.input_mix_weight_up.weight`]: `${ours}.up.weight`,
   [`${theirs}.block_inject_weight.weight`]: `${ours}.inject.weight`,
