@@ -1,6 +1,7 @@
 // What a layer's text says of its members, and where a name's type is declared, for notes in errors.
 import { locationText } from "../diagnostic.ts";
 import type * as ast from "../syntax/ast.ts";
+import { isCapital } from "./types.ts";
 import type { Frame, Makeable, Scope } from "./values.ts";
 
 /** The text ", declared at FILE:LINE" if `e` is an argument, parameter or state with a written type; else "". */
@@ -11,6 +12,14 @@ export function originOf(e: ast.Expr, scope: Scope): string {
   const members = instance ? allMembers(bodyOf(instance.make)) : [];
   const found = [...params, ...members].find((m) => m.name.name === e.name);
   return found ? `, declared at ${locationText(found.span)}` : "";
+}
+/** The lower-case names without a type, which are real numbers (or booleans), of the headers that a body sees. */
+export function headerValues({ body, instance }: Frame): string[] {
+  const parts = instance?.make.of.kind === "layer" ? instance.make.of.maker.parts : [];
+  const own = body === null ? [] : "params" in body ? body.params : body.header;
+  return [...own, ...parts.flatMap((part) => part.ast.header)]
+    .filter((p) => p.type === null && !isCapital(p.name.name) && !p.spread && p.default?.kind !== "bool")
+    .map((p) => p.name.name);
 }
 /** The members of a layer and of its aliases, as they are written. */
 export const bodyOf = ({ of }: Makeable): readonly ast.MemberOrIf[] =>

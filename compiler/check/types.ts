@@ -17,7 +17,7 @@ function axisOf(w: World, e: Expr, scope: Scope): Size {
   const v = name === null || isCapital(name) ? null : (scope.get(name) ?? number(null, true));
   if (name === null || v?.kind !== "number" || v.value !== null) return sizeOf(w, e, scope);
   return fail("E0211", `\`${name}\` is not a size`, e.span, {
-    help: `sizes begin with a capital: \`${name.slice(0, 1).toUpperCase()}${name.slice(1)}\``,
+    help: `sizes begin with a capital: \`${capitalised(name)}\``,
   });
 }
 export function sizeOf(w: World, e: Expr, scope: Scope): Size {
@@ -36,6 +36,8 @@ export function spreadAxes(name: string, at: { readonly span: TypeExpr["span"] }
 export const bareName = (e: Expr): string | null => (e.kind === "name" ? e.name : null);
 /** Names of sizes begin with a capital. */
 export const isCapital = (name: string): boolean => /^[A-Z]/.test(name);
+/** The name that a value would have as a size. */
+export const capitalised = (name: string): string => `${name.slice(0, 1).toUpperCase()}${name.slice(1)}`;
 export const isBound = (scope: Scope, name: string): boolean => {
   const kind = scope.get(name)?.kind;
   return kind === "number" || kind === "spread" || kind === "error";

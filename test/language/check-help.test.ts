@@ -326,4 +326,20 @@ test("of many calls that led to an error in the library, the user's own is named
   assert.is(error?.notes.length, 4);
   assert.match(error?.notes.at(-1) ?? "", "called as `forward(tokens)` at test.moe:4");
 });
+test("an index that a real number of a header makes real is told of its name as a size", () => {
+  const asSize = /^`step` is a real number of the header: .* it is `Step`; else convert: `i32/;
+  const texts = [
+    "layer A(step) { forward(x: float[T, D]) -> float[T, D] { return take(x, range(T) - step) } }",
+    "layer A(step = 2) { forward(x: float[T, D]) -> float[T, D] { return x[range(T) - step] } }",
+    "fn f(x: float[T, D], step) -> float[T, D] { return put(x, step * range(T), x) }",
+    "fn f(x: float[T, D], step) -> float[T, D] { return scatter(x, range(T) + step, T) }",
+  ];
+  for (const text of texts) assert.match(errorsIn(text)[0]?.help ?? "", asSize, text);
+  const others = [
+    "fn f(x: float[T, D], step: f32) -> float[T, D] { return x[range(T) - step] }",
+    "fn f(x: float[T, D], i: f32[T], step) -> float[T, D] { return step * x[i] }",
+    "layer A(step) { param i: f32[2] = 0 forward(x: float[T, D]) -> float[2, D] { return step * take(x, i) } }",
+  ];
+  for (const text of others) assert.match(errorsIn(text)[0]?.help ?? "", /^convert it: `i32/, text);
+});
 test.run();

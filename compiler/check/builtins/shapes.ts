@@ -85,17 +85,23 @@ const range = builtin("range(n)", "0, 1, ... n - 1, as i32[n]", ({ w }, args) =>
   return tensor(w.make(type("i32", [n]), () => b.iota(w.g, Number(n))));
 });
 
-const take = builtin("take(x, index, axis?)", "The rows at `index` along an axis; none gives 0", ({ w }, args) => {
-  const x = args.tensor("x");
-  return tensor(takeAlong(w, x, args.tensor("index"), args.axis("axis", x.type, 0), args.span("index")));
-});
+const take = builtin(
+  "take(x, index, axis?)",
+  "The rows at `index` along an axis; none gives 0",
+  ({ w, from }, args) => {
+    const x = args.tensor("x");
+    return tensor(
+      takeAlong(w, x, args.tensor("index"), args.axis("axis", x.type, 0), { span: args.span("index"), from }),
+    );
+  },
+);
 const put = builtin(
   "put(x, index, rows, axis?)",
   "`x` with the rows at `index` along an axis replaced; of two, the later",
-  ({ w }, args) => {
+  ({ w, from }, args) => {
     const [x, index] = [args.tensor("x"), args.tensor("index")];
     const axis = args.axis("axis", x.type, 0);
-    needIndex(w, index, args.span("index"));
+    needIndex(w, index, { span: args.span("index"), from });
     const lead = x.type.shape.slice(0, axis);
     const batch = matched(w, lead, index, axis, args.span("index"));
     const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
@@ -124,9 +130,9 @@ function rowsFor(w: World, rows: Value, x: Value, shape: readonly Size[], span: 
 const scatter = builtin(
   "scatter(rows, index, n, axis?)",
   "Rows summed into `n` places along an axis: the reverse of `take`",
-  ({ w }, args) => {
+  ({ w, from }, args) => {
     const [rows, index] = [args.tensor("rows"), args.tensor("index")];
-    needIndex(w, index, args.span("index"));
+    needIndex(w, index, { span: args.span("index"), from });
     const n = args.size("n");
     const axis = args.axis("axis", rows.type, 0);
     const own = index.type.shape.length - axis;

@@ -8,12 +8,19 @@ import { equal, isSpread, type Size, show, sub } from "../../types/size.ts";
 import { showType, type } from "../../types/type.ts";
 import { absorb, fail, quoted, textOf } from "../errors.ts";
 import { calledFrom, toSize } from "../numbers.ts";
-import { kindText, type Scope, tensor, type Val } from "../values.ts";
+import { headerValues } from "../origin.ts";
+import { capitalised } from "../types.ts";
+import { type Frame, kindText, type Scope, tensor, type Val } from "../values.ts";
 import type { World } from "../world.ts";
 import { requireWithin } from "./table-index.ts";
 
 type Index = Extract<ast.Expr, { kind: "index" }>;
 type Item = ast.IndexItem;
+/** Where an index is written, and in which body. */
+interface Place {
+  readonly span: ast.Span;
+  readonly from: Frame;
+}
 
 export function indexTensor(w: World, x: Value, e: Index, scope: Scope): Val {
   const rank = x.type.shape.length;
@@ -55,7 +62,7 @@ function indexAxis(
   requireFromStart(w, item, n);
   const v = w.evaluate(item, scope);
   if (v.kind === "error") return absorb();
-  if (v.kind === "tensor") return taken(w, x, axis, v.value, item.span);
+  if (v.kind === "tensor") return taken(w, x, axis, v.value, { span: item.span, from: scope.frame });
   if (v.kind !== "number")
     return fail("E0210", `an index is a number or an i32 tensor, not ${kindText[v.kind]}`, item.span, {
       help: "`x[2]`, `x[a:b]`, `x[index]`",
@@ -119,30 +126,38 @@ function end(w: World, e: ast.Expr, n: Size, scope: Scope): Size {
     });
   return v.kind === "error" ? absorb() : toSize(w, v, e.span);
 }
-function taken(w: World, x: Value, axis: number, index: Value, span: ast.Span): [Value, number] {
-  if (axis !== 0) fail("E0210", "a tensor as index stands first", span, { help: "write `take(x, index, axis: a)`" });
-  return [takeAlong(w, x, index, 0, span), index.type.shape.length];
+function taken(w: World, x: Value, axis: number, index: Value, at: Place): [Value, number] {
+  if (axis !== 0) fail("E0210", "a tensor as index stands first", at.span, { help: "write `take(x, index, axis: a)`" });
+  return [takeAlong(w, x, index, 0, at), index.type.shape.length];
 }
 
 /**
  * `take(x, index, axis)`: the axes before `axis` match the first axes of the index (a size of 1 broadcasts); the index's other axes replace `axis`.
  */
-export function takeAlong(w: World, x: Value, index: Value, axis: number, span: ast.Span): Value {
-  needIndex(w, index, span);
+export function takeAlong(w: World, x: Value, index: Value, axis: number, at: Place): Value {
+  const { span } = at;
+  needIndex(w, index, at);
   const batch = matched(w, x.type.shape.slice(0, axis), index, axis, span);
   const shape = [...batch, ...index.type.shape.slice(axis), ...x.type.shape.slice(axis + 1)];
   if (!w.checking) requireWithin(w, x, index, axis, span);
   return w.make(type(x.type.dtype, shape), () => b.take(w.g, x, index, axis));
 }
-export function needIndex(w: World, index: Value, span: ast.Span): void {
+export function needIndex(w: World, index: Value, { span, from }: Place): void {
   if (index.type.dtype !== "i32")
     fail("E0210", `an index is i32, not ${showType(index.type)}`, span, {
       help:
         index.type.dtype === "bool"
           ? `no size depends on data, so a mask picks no rows: choose with \`where(${quoted(span, "mask")}, a, b)\``
-          : `convert it: \`i32(${quoted(span)})\``,
+          : (wholeHelp(span, from) ?? `convert it: \`i32(${quoted(span)})\``),
       notes: calledFrom(w),
     });
+}
+/** The remedy for `range(T) - dilation`, which is real because a header's `dilation` is. */
+function wholeHelp(span: ast.Span, from: Frame): string | null {
+  const words = new Set(textOf(span).match(/(?<![\w.])[a-z_]\w*/g));
+  const real = headerValues(from).find((name) => words.has(name));
+  if (real === undefined) return null;
+  return `\`${real}\` is a real number of the header: as a size, which is whole, it is \`${capitalised(real)}\`; else convert: \`i32(${quoted(span)})\``;
 }
 /** The common axes of `lead` (the axes before the indexed one) and the first axes of an index; a size of 1 broadcasts. */
 export function matched(w: World, lead: readonly Size[], index: Value, axis: number, span: ast.Span): Size[] {
