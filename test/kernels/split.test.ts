@@ -156,6 +156,13 @@ if (hasTileVectors) {
     const graph = graphOf([b.matmul(g, p(g, "x", 33, 40), b.broadcastTo(g, p(g, "w", 1, 64), [40, 64]))]);
     compare("row", graph, run(lowered(graph, splitAll), storesOf(valuesOf(graph))));
   });
+  test("a right operand whose steps of the depth are two axes, which are not a constant apart", () => {
+    const g = new GraphBuilder(ops);
+    const apart = b.reshape(g, b.transpose(g, p(g, "w", 20, 3, 2, 64), [1, 0, 2, 3]), [3, 40, 64]);
+    const graph = graphOf([b.matmul(g, p(g, "x", 3, 33, 40), apart)]);
+    assert.ok(kernelsOf([lowered(graph, hostChoicesOf(64))]).some((k) => k.text.includes("row_pointers<64>")));
+    compare("axes", graph, run(lowered(graph, splitAll), storesOf(valuesOf(graph))));
+  });
   test("numbers from 1e-30 to 1e30 keep 22 bits, and what is no number stays so", () => {
     const g = new GraphBuilder(ops);
     const [x, w] = [p(g, "x", 64, 64), p(g, "w", 64, 64)];

@@ -256,7 +256,8 @@ function fromRows({ s, e, width, nk, nx, name, room }: RightOperand): boolean {
     return true;
   }
   const isClose = direct && whole && alongX === 1 && pitchOf(direct.load) <= maxCloseStride && !isGathered(direct.load);
-  if (isClose) emitRowPointers(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
+  // terms are made of rows a constant apart
+  if (isClose && !s.tile.form) emitRowPointers(s, e, x, k, `${name} = row_pointers<${width}>(${room()}, ${nk}, `);
   else if (isContiguous(s, x))
     emitRowPointers(s, e, x, k, `${name} = pack_columns<${width}>(${room()}, ${nx}, ${nk}, ${prefetch()}, `);
   else return false;
