@@ -1,5 +1,7 @@
 // The record that describes a family of transformers models: where config.json has the values of our model's header, and how weights are named.
 
+import type { StoredTensors } from "../storage/stored-tensor.ts";
+
 export type Json = Readonly<Record<string, unknown>>;
 /** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
@@ -59,6 +61,8 @@ export interface Family {
   readonly blocks?: Blocks;
   /** Kinds of blocks of which `rope_parameters` has an object each; without them it must be one for all. */
   readonly ropeKinds?: readonly string[];
+  /** Throws Problem if numbers among the weights, which have the names and shapes that they should, cannot be. */
+  readonly requireNumbers?: (weights: StoredTensors, model: OpenedBlocks) => void;
   /** Our names of states that files may lack: they begin as the program says. */
   readonly optional?: readonly RegExp[];
   /** Weights whose names begin with one of these (`*`: any number) are skipped: those of the blocks that predict the token after the next (MTP). */
@@ -93,6 +97,12 @@ export interface Blocks {
   /** The kind of each block, from a supported config.json. */
   readonly order: (config: Json) => readonly string[];
 }
+/** A folder, and the kind of each block of its model. */
+export interface OpenedBlocks {
+  readonly folder: string;
+  readonly kinds?: Kinds | undefined;
+  readonly order?: readonly string[] | undefined;
+}
 export type Kinds = Readonly<Record<string, string | BlockKind>>;
 /** `without`: names of the header that blocks of this kind are not given, so their layer's defaults hold; `gives`: values of their own. */
 export interface BlockKind {
@@ -122,10 +132,13 @@ export function withNames(ours: Family["names"][string], to: (name: string) => s
   if ("words" in ours) return { words: to(ours.words) };
   return "runs" in ours ? { ...ours, runs: ours.runs.map(to) } : ours.map(to);
 }
-/** One of several matrices of equally many rows in ours, not transposed; their last may have fewer. `rows`: how many, of what the block is given. */
+/**
+ * One of several matrices of equally many rows in ours, not transposed; their last may have fewer. Where the name of ours has a star more than theirs,
+ * theirs is all of them, one below another. `rows`: how many each of ours has, and all of theirs, of what the block is given.
+ */
 export interface Shard {
   readonly shard: string;
-  readonly rows: (given: Header, place: number) => Readonly<Record<"ours" | "theirs", number>>;
+  readonly rows: (given: Header) => Readonly<Record<"each" | "all", number>>;
 }
 /** Their whole numbers of 64 bits are pairs of 32 in ours, the lower first. */
 export interface Words {

@@ -63,6 +63,7 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   const tensors = transformersTensors(foreign);
   requireBlocks(foreign, tensors);
   requireAll(text, tensors, foreign);
+  foreign.family.requireNumbers?.(tensors, foreign);
   const { weights } = options;
   const kept = weights ? keptAs(weights, load({ name: "model.moe", text }), declaration, tensors) : tensors;
   const codec = await tokenizerOf(options);

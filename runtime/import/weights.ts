@@ -8,6 +8,7 @@ import {
   derivedColumns,
   partAt,
   reshaped,
+  rowsFrom,
   type StoredTensor,
   turned,
 } from "../storage/stored-tensor.ts";
@@ -61,27 +62,45 @@ export function oursOf(
   const ours = renamed(name, model, file);
   if (ours === null) return [];
   if (typeof ours === "string") return [[ours, orient(t)]];
-  if ("shard" in ours) return [[ours.shard, padded(t, rowsOf(ours, name, model))]];
+  if ("shard" in ours) return sharded(t, ours, shardsOf(ours, name, model));
   if ("words" in ours) return [[ours.words, t.words ?? t]];
   if ("row" in ours) return [[ours.row, ours.first ? partAt(t, [0], t.dtype) : reshaped(t, [product(t.shape)])]];
   return unpack(t, packingOf(ours, model.header, t.shape), `${file}: \`${name}\``);
 }
-/** How many rows a shard has, from what its block is given. */
-function rowsOf(
-  { rows }: Shard,
-  name: string,
-  { family, header, order = [], kinds = {} }: TransformersModel,
-): ReturnType<Shard["rows"]> {
+/** The place of a shard, if it is one of several; how many rows each has, and all have, from what its block is given. */
+interface Shards {
+  readonly place: number | undefined;
+  readonly each: number;
+  readonly all: number;
+}
+function shardsOf({ rows }: Shard, name: string, model: TransformersModel): Shards {
+  const { family, header, order = [], kinds = {} } = model;
   const [block, place] = starred(name, family).places.map(Number);
   const kind = kinds[order[block ?? 0] ?? ""];
-  return rows(typeof kind === "object" ? { ...header, ...kind.gives } : header, place ?? 0);
+  return { place, ...rows(typeof kind === "object" ? { ...header, ...kind.gives } : header) };
 }
-/** With rows of 0 after its own, if it has as many as it should; else as it is, which fits nothing. */
-function padded(t: StoredTensor, { ours, theirs }: ReturnType<Shard["rows"]>): StoredTensor {
+/** Our names of all that theirs is, with the first row of each in theirs, and how many it has. */
+function rowsIn({ shard }: Shard, { place, each, all }: Shards): { name: string; first: number; rows: number }[] {
+  const rowsAt = (i: number): number => Math.min(each, all - i * each);
+  if (place !== undefined) return [{ name: shard, first: 0, rows: rowsAt(place) }];
+  return Array.from({ length: Math.ceil(all / each) }, (_, i) => ({
+    name: shard.replace("*", String(i)),
+    first: i * each,
+    rows: rowsAt(i),
+  }));
+}
+/** What has not as many rows as it should stays as it is, which fits nothing. */
+function sharded(t: StoredTensor, ours: Shard, shards: Shards): [string, StoredTensor][] {
+  const parts = rowsIn(ours, shards);
+  if (t.shape[0] !== sum(parts.map(({ rows }) => rows))) return parts.map(({ name }) => [name, t]);
+  return parts.map(({ name, first, rows }) => [name, padded(rowsFrom(t, first, rows), shards.each)]);
+}
+/** With rows of 0 after its own. */
+function padded(t: StoredTensor, rows: number): StoredTensor {
   const [own = 0, ...others] = t.shape;
-  if (own !== theirs || own === ours) return t;
-  return derived(t, [ours, ...others], (few) => {
-    const all = zeros(few.dtype, [ours, ...others]);
+  if (own === rows) return t;
+  return derived(t, [rows, ...others], (few) => {
+    const all = zeros(few.dtype, [rows, ...others]);
     all.data.set(few.data);
     return all;
   });
@@ -170,7 +189,7 @@ export function theirsOf(
   const ours = renamed(name, model, file);
   if (ours === null) return null;
   if (typeof ours !== "string") {
-    if ("shard" in ours) return firstRows(take(ours.shard), shape);
+    if ("shard" in ours) return joinedRows(like, rowsIn(ours, shardsOf(ours, name, model)), take);
     if ("words" in ours) return take(ours.words);
     if (!("row" in ours)) return pack(like, packingOf(ours, model.header, shape), take);
     return ours.first ? withFirstRow(like.read(), take(ours.row)) : { ...take(ours.row), shape };
@@ -179,11 +198,12 @@ export function theirsOf(
   return { ...(turns ? transposed(take(ours)) : take(ours)), shape };
 }
 type Like = Pick<StoredTensor, "dtype" | "shape">;
-const firstRows = (t: Tensor, shape: readonly number[]): Tensor => ({
-  ...t,
-  shape,
-  data: t.data.slice(0, product(shape)),
-});
+function joinedRows({ dtype, shape }: Like, parts: ReturnType<typeof rowsIn>, take: (ours: string) => Tensor): Tensor {
+  const [, width = 0] = shape;
+  const all = zeros(dtype, shape);
+  for (const { name, first, rows } of parts) all.data.set(take(name).data.slice(0, rows * width), first * width);
+  return all;
+}
 function withFirstRow(t: Tensor, row: Tensor): Tensor {
   const data = t.data.slice();
   data.set(row.data);
@@ -238,7 +258,7 @@ function renamed(
   const placeOf = family.places?.(header) ?? plainPlace;
   const filled = (pattern: string): string => {
     const left = [...places];
-    const whole = pattern.replaceAll("*", () => left.shift() ?? "");
+    const whole = pattern.replaceAll("*", () => left.shift() ?? "*");
     return whole.replace(/^blocks\.(\d+)/, (_, block) => placeOf(Number(block)));
   };
   return withNames(ours, filled);

@@ -180,7 +180,8 @@ function stored(source: Source): StoredTensor | StoredCodes {
     return { code: type, shape, read: reader((inner, file, at) => readInto(new Uint8Array(product(inner)), file, at)) };
   const dtype = type === "i64" || type === "f16" ? becomes[type] : type;
   const read = reader((inner, file, at) => readPart(source, zeros(dtype, inner), file, at));
-  const inShape = (other: readonly number[]): StoredTensor => stored({ ...source, shape: other }) as StoredTensor;
+  const inShape = (other: readonly number[], first = 0): StoredTensor =>
+    stored({ ...source, shape: other, position: position + first * bytesIn[type] }) as StoredTensor;
   const made = { dtype, shape, read, parts: () => partsOf(shape, read), inShape };
   if (type !== "i64") return made;
   return { ...made, words: stored({ ...source, type: "i32", shape: [...shape, 2] }) as StoredTensor };

@@ -11,8 +11,8 @@ export interface StoredTensor {
   read(index?: readonly number[]): Tensor;
   /** The same in order, of a stack of large tensors one at a time. */
   parts(): Iterable<Tensor>;
-  /** The same elements in another shape, of which a part is read alone too; absent: it is read whole. */
-  readonly inShape?: (shape: readonly number[]) => StoredTensor;
+  /** The same elements in another shape, or as many as that has from one on, of which a part is read alone too; absent: it is read whole. */
+  readonly inShape?: (shape: readonly number[], first?: number) => StoredTensor;
   /** Of whole numbers that files hold in 64 bits: the same as pairs of 32, the lower first. */
   readonly words?: StoredTensor;
   /** What it is kept as, if that is codes and scales. */
@@ -103,6 +103,13 @@ export function computed(dtype: DType, shape: readonly number[], read: StoredTen
 /** The same elements in another shape. */
 export const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTensor =>
   t.inShape?.(shape) ?? computed(t.dtype, shape, (index = []) => part({ ...t.read(), shape }, index));
+/** So many rows of a matrix from one on. */
+export const rowsFrom = (t: StoredTensor, first: number, rows: number): StoredTensor => {
+  const [width = 0] = t.shape.slice(1);
+  const shape = [rows, width];
+  const own = (): Tensor => ({ ...t.read(), shape, data: t.read().data.slice(first * width, (first + rows) * width) });
+  return t.inShape?.(shape, first * width) ?? storedTensor(t.dtype, shape, (index = []) => part(own(), index));
+};
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>
   computed(t.dtype, shape, (index) => of(t.read(index)));

@@ -306,6 +306,13 @@ import { SwiGlu } from "std/nn"`,
     inner:
       "LanguageModel(V, 8, 2, Block(8, Attention(8, 4, 2, Context: 12, window: 6, sloped: true, sunk: true), SwiGlu(8, 6))[2])",
   },
+  "with n-grams": {
+    imports: `import { Qwen4Blocks, Qwen4Choosing, Qwen4NgramDelta } from "std/models/qwen4"`,
+    inner: `Qwen4Blocks(V, 8, 2, 3, 3, [
+      Qwen4NgramDelta(8, 2, 3, 6, 5, 3, 2, 60, 3, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, Chunk: 2, Grams: 3, GramHeads: 2, Shards: 2, end: 3, GramWidth: 3),
+      Qwen4Choosing(8, 2, 3, 6, 5, 3, 2, 2, 1, 4, 2, 2, 8, 5, Context: 12),
+      Qwen4NgramDelta(8, 2, 3, 6, 5, 3, 2, 30, 3, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, Chunk: 2, Grams: 2, GramHeads: 2)])`,
+  },
 };
 const programOf = ({ imports, inner, logits = "inner(tokens, at)" }: Decoder): string => `
 ${imports}

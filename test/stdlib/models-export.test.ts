@@ -11,9 +11,10 @@ import { readJson, weightFiles } from "../../runtime/import/weight-files.ts";
 import { readSafetensors, type Tensor, tensor, writeSafetensors } from "../../runtime/index.ts";
 import { runEntry } from "../../runtime/run.ts";
 import { Copies } from "../../runtime/storage/names.ts";
+import { readParameters } from "../../runtime/storage/parameters.ts";
 import { readConfig } from "../../runtime/storage/run-folder.ts";
 import { openSafetensors } from "../../runtime/storage/safetensors.ts";
-import { allInMemory, inMemory } from "../../runtime/storage/stored-tensor.ts";
+import { allInMemory, inMemory, readAll } from "../../runtime/storage/stored-tensor.ts";
 import { convert } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { full } from "../full.ts";
@@ -81,6 +82,47 @@ for (const name of readdirSync(hf))
       else assert.equal(readFileSync(is ?? "", "utf8"), readFileSync(was, "utf8"));
     }
   });
+
+/** The shards of each table of n-grams, which stand one behind another in a file, as one tensor. */
+function joinShards(path: string): void {
+  const bytes = readFileSync(path);
+  const begin = 8 + Number(bytes.readBigUInt64LE());
+  type Item = { readonly dtype: string; readonly shape: readonly number[]; readonly data_offsets: readonly number[] };
+  const items = new Map<string, Item>();
+  for (const [name, item] of Object.entries(JSON.parse(bytes.toString("utf8", 8, begin)) as Record<string, Item>)) {
+    if (name === "__metadata__") continue;
+    const whole = name.replace(/shard_\d+\./, "");
+    const first = items.get(whole) ?? { shape: [0], data_offsets: item.data_offsets };
+    const shape = [(first.shape[0] ?? 0) + (item.shape[0] ?? 0), ...item.shape.slice(1)];
+    const offsets = [first.data_offsets[0] ?? 0, item.data_offsets[1] ?? 0];
+    items.set(whole, whole === name ? item : { dtype: item.dtype, shape, data_offsets: offsets });
+  }
+  bytes.write(JSON.stringify(Object.fromEntries(items)).padEnd(begin - 8), 8);
+  writeFileSync(path, bytes);
+}
+const parameters = (at: string): ReadonlyMap<string, Tensor> => readAll(readParameters(at, warn).tensors);
+test("a table of n-grams that stands whole is imported as its shards are, and exported whole", async () => {
+  const shards = join(hf, "qwen4_exp_text_ngrams");
+  const whole = temporaryFolder();
+  cpSync(shards, whole, { recursive: true });
+  const path = join(whole, "model.safetensors");
+  joinShards(path);
+  const tables = [...openSafetensors(path)].filter(([name]) => name.endsWith("ngram_embedding.weight"));
+  assert.deepEqual(
+    tables.map(([, { shape }]) => shape),
+    [
+      [208, 2],
+      [360, 2],
+    ],
+  );
+  const run = await imported(whole);
+  assert.deepEqual(parameters(run), parameters(await imported(shards)));
+  for (const like of [whole, shards])
+    assert.deepEqual(
+      inFull(join(exported(run, like).out, "model.safetensors")),
+      inFull(join(like, "model.safetensors")),
+    );
+});
 
 test("f16 is written as f32, and so say config.json and the index", async () => {
   const like = changed("olmoe", { dtype: "float16", torch_dtype: "float16" }, (tensors) => {

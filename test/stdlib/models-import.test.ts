@@ -1,6 +1,6 @@
 // Weights that transformers wrote, and its logits. How they were made: scripts/peers/hf.py.
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
@@ -224,6 +224,36 @@ test("the last shard of a table has rows of zeros after its own; one that has to
     [2, 69],
   ] as const)
     assert.deepEqual(shard(i, rows), Array(rows).fill(1));
+});
+test("parts of a table of n-grams that it has not are refused", async () => {
+  const type = "qwen4_exp_text_ngrams"; // its second table has 360 rows, of which the last head has 287 to 357
+  const damaged = (buffer: string, head: number, is: number): string => {
+    const at = copy(type, (c) => c);
+    const path = join(at, "model.safetensors");
+    const bytes = readFileSync(path);
+    const begin = 8 + Number(bytes.readBigUInt64LE());
+    const items = JSON.parse(bytes.toString("utf8", 8, begin)) as Record<string, { data_offsets: [number, number] }>;
+    const {
+      data_offsets: [first],
+    } = items[`model.layers.2.ple.ple_embedding.${buffer}`] ?? assert.fail(buffer);
+    bytes.writeBigInt64LE(BigInt(is), begin + first + 8 * head);
+    writeFileSync(path, bytes);
+    return at;
+  };
+  for (const [buffer, head, is] of [
+    ["ngram_heads_vocab_sizes", 0, 0],
+    ["ngram_heads_vocab_sizes", 1, -5],
+    ["ngram_heads_vocab_sizes", 2, 2 ** 27 + 1],
+    ["ngram_heads_offsets", 3, -1],
+    ["ngram_heads_offsets", 5, 290],
+  ] as const)
+    await refusal(
+      damaged(buffer, head, is),
+      `model.layers.2.ple.ple_embedding.${buffer}`,
+      `${is} for head ${head},`,
+      "damaged",
+    );
+  await importModel({ folder: damaged("ngram_heads_offsets", 5, 289), out: join(temporaryFolder(), "run") });
 });
 test("a fused matrix that does not divide into its parts is a Problem", () => {
   const at = copy("granitemoe", (c) => c);

@@ -120,6 +120,9 @@ test("`since` is known as a third argument of that type and shape, and asked for
 });
 
 /** Models of the library, small, with what differs in how they attend; the first is of few kernels. */
+/** A block with n-grams, on two streams. */
+const ngrams = (more: string): string =>
+  `Qwen4NgramDelta(8, 2, 3, 6, 5, 3, 2, 60, 3, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, Chunk: 4, GramHeads: 2, Shards: 2, ${more}, std: 0.5)`;
 const models = {
   LanguageModel: "LanguageModel(19, 8, 1, Block(8, Attention(8, 4, 2, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Mixtral: "Mixtral(V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, E: 3, K: 2, window: 5, std: 0.5)",
@@ -146,6 +149,7 @@ const models = {
     "Hunyuan4(V: 19, D: 8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
   Qwen4:
     "Qwen4(V: 19, D: 8, H: 6, F: 5, L: 4, N: 2, Low: 3, Heads: 2, Groups: 1, A: 4, Size: 2, Top: 1, IndexHeads: 8, IndexWidth: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 4, std: 0.5)",
+  Qwen4Blocks: `Qwen4Blocks(19, 8, 2, 3, 3, [${ngrams("end: 3")}, Qwen4Choosing(8, 2, 3, 6, 5, 3, 2, 2, 1, 4, 2, 1, 8, 4, std: 0.5), ${ngrams("Grams: 2, GramWidth: 2")}], std: 0.5)`,
   MiniMax: "MiniMax(V: 19, D: 8, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 3, K: 2, Every: 2, Chunk: 8, std: 0.5)",
   MiniMaxM3:
     "MiniMaxM3(V: 19, D: 8, Wide: 10, H: 6, F: 5, L: 2, Dense: 1, Heads: 4, Groups: 2, A: 4, P: 2, E: 4, K: 2, Top: 2, Size: 3, IndexWidth: 3, std: 0.5)",
@@ -172,6 +176,7 @@ const files = new Map<string, string>([
   ["DeepSeekV4", "deepseek_v4"],
   ["Hunyuan4", "hunyuan4"],
   ["Qwen4", "qwen4"],
+  ["Qwen4Blocks", "qwen4"],
   ["MiniMax", "minimax"],
   ["MiniMaxM3", "minimax_m3"],
   ["PhiMoE", "phi"],
@@ -191,6 +196,7 @@ const program = (name: keyof typeof models): string =>
      import { DeltaNet } from "std/delta"
      import { KimiDeltaAttention } from "std/kda"
      import { Mamba, Mamba2 } from "std/mamba"
+     import { Qwen4Choosing, Qwen4NgramDelta } from "std/models/qwen4"
      import { ${["Gated", "Short", "Delta", "Kimi", "State", "Selective"].includes(name) ? "LanguageModel" : name} } from "std/models/${files.get(name) ?? "decoder"}"
      model Small() = ${models[name]}`,
   );
@@ -261,6 +267,7 @@ for (const name of full
       "DeepSeekV4",
       "Hunyuan4",
       "Qwen4",
+      "Qwen4Blocks",
       "MiniMax",
       "MiniMaxM3",
       "Llama4",

@@ -1,5 +1,8 @@
 // Qwen 4's embeddings of n-grams: which blocks have them, and how large their tables are.
-import type { ConfigValue, Family, Header, Json } from "../family.ts";
+import { Problem } from "../../../compiler/diagnostic.ts";
+import type { StoredTensors } from "../../storage/stored-tensor.ts";
+import { numbers } from "../../tensor.ts";
+import type { ConfigValue, Family, Header, Json, OpenedBlocks, Shard } from "../family.ts";
 import { wholeOr } from "./shared.ts";
 
 /** The blocks with n-grams in order, counted from 1; undefined if what config.json has is no such list. */
@@ -32,8 +35,10 @@ const ofNgrams = (key: Key, least: number, most: number): ConfigValue => ({
   },
   must: `a whole number from ${least} to ${most}`,
 });
-/** Above this a remainder is not computed in 32 bits. */
-const largestPart = 2 ** 27 - 2 ** 16;
+/** Of more rows a remainder is not computed in 32 bits. */
+const mostRows = 2 ** 27;
+/** The primes above it are below that. */
+const largestPart = mostRows - 2 ** 16;
 export const ngramHeader: Family["header"] = {
   Grams: ofNgrams("ngram_size", 2, 64),
   GramHeads: ofNgrams("heads_per_ngram", 1, 1024),
@@ -102,14 +107,13 @@ function isPrime(n: number): boolean {
 
 const theirs = "model.layers.*.ple";
 const ours = "blocks.*.before";
+const shards: Shard = {
+  shard: `${ours}.embed.shards.*.weight`,
+  rows: ({ Rows, Shards }) => ({ each: Math.ceil(Number(Rows) / Number(Shards)), all: Number(Rows) }),
+};
 export const ngramNames: Family["names"] = {
-  [`${theirs}.ple_embedding.ngram_embedding.shard_*.weight`]: {
-    shard: `${ours}.embed.shards.*.weight`,
-    rows: ({ Rows, Shards }, place) => {
-      const each = Math.ceil(Number(Rows) / Number(Shards));
-      return { ours: each, theirs: Math.min(each, Number(Rows) - place * each) };
-    },
-  },
+  [`${theirs}.ple_embedding.ngram_embedding.shard_*.weight`]: shards,
+  [`${theirs}.ple_embedding.ngram_embedding.weight`]: shards,
   [`${theirs}.ple_embedding.layer_multipliers`]: { words: `${ours}.embed.factors` },
   [`${theirs}.ple_embedding.ngram_heads_vocab_sizes`]: `${ours}.embed.sizes`,
   [`${theirs}.ple_embedding.ngram_heads_offsets`]: `${ours}.embed.places`,
@@ -120,3 +124,30 @@ export const ngramNames: Family["names"] = {
   [`${theirs}.norm_conv.weight`]: `${ours}.conv_norm.weight`,
   [`${theirs}.conv1d.weight`]: `${ours}.conv`,
 };
+
+/** Throws Problem unless each head of a block with n-grams has a part of the table, rows that this has. */
+export function requireParts(weights: StoredTensors, { folder, kinds = {}, order = [] }: OpenedBlocks): void {
+  for (const [block, name] of order.entries()) {
+    const kind = kinds[name];
+    const rows = typeof kind === "object" ? Number(kind.gives?.["Rows"]) : Number.NaN;
+    if (Number.isNaN(rows)) continue;
+    const read = (own: string): number[] =>
+      [weights.get(`${ours}.embed.${own}`.replace("*", String(block)))?.read()].flatMap((t) =>
+        t ? [...numbers(t)] : [],
+      );
+    const [sizes, places] = [read("sizes"), read("places")];
+    const refuse = (buffer: string, head: number, is: string, must: string): never => {
+      throw new Problem(
+        `${folder}: \`${theirs.replace("*", String(block))}.ple_embedding.${buffer}\` has ${is} for head ${head}, and ${must}`,
+        "the checkpoint is damaged, or its config.json is another's: get both anew",
+      );
+    };
+    for (const [head, size] of sizes.entries()) {
+      if (size < 1 || size > mostRows)
+        refuse("ngram_heads_vocab_sizes", head, `${size}`, `a part of the table has 1 to ${mostRows} rows`);
+      const place = places[head] ?? 0;
+      if (place < 0 || place + size > rows)
+        refuse("ngram_heads_offsets", head, `${place}`, `the table has ${rows} rows, of which ${size} are the head's`);
+    }
+  }
+}

@@ -1,6 +1,6 @@
 // Qwen 4: Qwen3.5's blocks on streams that are weighed by gates, where attention is to blocks of keys that an indexer chooses.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
-import { blocksWithNgrams, ngramHeader, ngramNames, ngramSettings, tablesOf } from "./ngrams.ts";
+import { blocksWithNgrams, ngramHeader, ngramNames, ngramSettings, requireParts, tablesOf } from "./ngrams.ts";
 import { qwen35Moe } from "./qwen.ts";
 import { ropeThetaKeys, unbiasedSettings, wholeOr, wordOfEach } from "./shared.ts";
 
@@ -118,6 +118,7 @@ export const qwen4: Family = {
     [`${indexer}.q_layernorm.weight`]: "blocks.*.attention.indexer.query_norm.weight",
     [`${indexer}.k_layernorm.weight`]: "blocks.*.attention.indexer.row_norm.weight",
   },
+  requireNumbers: requireParts,
   blocks: {
     model: "Qwen4Blocks",
     kinds: (config) => ({
