@@ -48,6 +48,8 @@ interface LambdaCall {
   readonly before: string;
   readonly params: string;
   readonly after?: string;
+  /** The lambda is inlined wherever it is called. */
+  readonly inlined?: boolean;
 }
 /** The lines of text, and the statements that walk a line. */
 export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
@@ -83,7 +85,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
    * around it.
    */
   lambda(
-    { before, params, after = ");" }: LambdaCall,
+    { before, params, after = ");", inlined = false }: LambdaCall,
     lane: Var | { readonly v: Var; readonly lanes: Lanes } | null,
     { body, value }: Body,
     scope: Scope = "point",
@@ -99,7 +101,7 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       if (value && body.length === 0 && !pieces)
         return this.line(`${before}[&](${params}) { ${result(value)} }${after}`);
       const whole: Body = { body, ...(value && { value }) };
-      this.block(`${before}[&](${params}) {`, `}${after}`, () =>
+      this.block(`${before}[&](${params}) ${inlined ? "INLINED " : ""}{`, `}${after}`, () =>
         pieces ? this.#inPieces(pieces, whole, write) : write(whole),
       );
     });
@@ -162,11 +164,9 @@ export abstract class Bodies<T extends LaneTarget> extends Expressions<T> {
       // Inside a group of lanes: each lane folds its own.
       const wide = this.varies(s.value) || s.body.some((b) => b.s === "let" && this.varies(b.value));
       if (wide) this.varying.add(s.into);
-      return this.lambda(
-        { before: `${head}fold_lane<${combineNames[s.op]}>(${this.expr(s.extent)}, `, params: `ix ${s.v.name}` },
-        null,
-        s,
-      );
+      const before = `${head}fold_lane<${combineNames[s.op]}>(${this.expr(s.extent)}, `;
+      const inlined = s.value.e === "op" && s.value.op === "several"; // GCC would return the numbers through memory
+      return this.lambda({ before, params: `ix ${s.v.name}`, inlined }, null, s);
     }
     const lanes = this.foldLanes(s);
     const apart = this.target.prefetches ? storesApart(s) : null;

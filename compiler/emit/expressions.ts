@@ -88,6 +88,8 @@ export class Expressions<T extends ExpressionTarget> {
         return this.varies(x)
           ? `broadcast(v, i32(${this.expr(item(x.args, 0), 7)} >> 32))`
           : `i32(${this.expr(item(x.args, 0), 7)} >> 32)`;
+      case "part":
+        return `part_<${this.expr(item(x.args, 1))}>(${this.expr(item(x.args, 0))})`;
       case "select":
         return this.#select(x, above);
       case "threefry":

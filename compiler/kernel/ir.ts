@@ -54,7 +54,10 @@ export interface Load {
   readonly from: Buffer | Tile;
   readonly at: readonly Expr[];
 }
-/** `op`: index arithmetic (`+ - * / % min max`), an elementwise function of compiler/ops by its name, or a conversion. */
+/**
+ * `op`: index arithmetic (`+ - * / % min max`), an elementwise function of compiler/ops by its name, or a conversion. `several` of f32s is only the value of
+ * a sum, which adds up each by itself; `part`, of this sum and an index, is one of them.
+ */
 export interface Op {
   readonly e: "op";
   readonly op: string;

@@ -173,7 +173,7 @@ const choicesOf = (tf32: boolean): Choices => ({
     elementsPerTask,
     shortestRow: 128,
     shortRow: 0,
-    moments: false,
+    mergesSums: false,
     maxThreadReduction: 16,
     sharedScans: true,
     groupSumColumns: () => 256,

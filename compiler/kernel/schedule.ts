@@ -112,8 +112,8 @@ interface RowChoices {
   readonly shortestRow: number;
   /** The longest rows that get one lane each; 0: none do. */
   readonly shortRow: number;
-  /** Whether a row's sum, and the sum of squares about its mean, are one loop (`moments`). */
-  readonly moments: boolean;
+  /** Whether sums over one row are one loop: of it and of the squares about its mean (`moments`), or of the same costly function (`several`). */
+  readonly mergesSums: boolean;
   /** The longest reduction that a thread does alone; longer ones are shared by all threads of a task. */
   readonly maxThreadReduction: number;
   /** Whether all threads of a task share the running sum of a row; else a thread computes it alone, in order. */
@@ -183,7 +183,7 @@ export const hostChoices: Choices = {
     elementsPerTask: null,
     shortestRow: 16,
     shortRow: 15,
-    moments: true,
+    mergesSums: true,
     maxThreadReduction: 0,
     sharedScans: false,
     groupSumColumns: (columns) => Math.min(256, roundUp(columns, partialSumColumns)),

@@ -8,6 +8,7 @@ import { accessOf } from "../kernel/access.ts";
 import { contiguousLayout } from "../kernel/builder.ts";
 import { byGroup } from "../kernel/by-group.ts";
 import type { Kernel } from "../kernel/ir.ts";
+import { mergeSums } from "../kernel/merge-sums.ts";
 import { mergeMoments } from "../kernel/moments.ts";
 import { finishKernel } from "../kernel/passes.ts";
 import { addPrefetches } from "../kernel/prefetch.ts";
@@ -274,7 +275,7 @@ class Lowering implements LoweringContext {
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
     const finished = finishKernel(d.k.kernel("kernel"));
-    const unnamed = addPrefetches(this.choices.rows.moments ? mergeMoments(finished) : finished);
+    const unnamed = addPrefetches(this.choices.rows.mergesSums ? mergeSums(mergeMoments(finished)) : finished);
     const printed = print(unnamed);
     const name = `${kind}_${createHash("sha256").update(printed).digest("hex").slice(0, 8)}`;
     return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };

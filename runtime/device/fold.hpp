@@ -30,7 +30,22 @@ template <int L, class N, class F> FN void par_back_and_forth(N n, ix row, ix lo
 template <class F> FN void prefetch_tile(TileCoord p, F f) { NO_UNROLL for (ix i = p.r; i < p.r + p.h; i++) NO_UNROLL for (ix j = 0; j < p.w; j += 16) f(i, j); }
 template <int L, class N, class F, class... T> FN void each(ix rows, N cols, F f, T&... t) { each_in<L>({0, rows, 0, cols}, cols, f, t...); }
 template <class F, class... T> FN void each_row(ix rows, F f, T&... t) { NO_UNROLL for (ix i = 0; i < rows; i++) f(f32{}, i, t.at(f32{}, i, 0)...); }
+/** Numbers that one loop folds, each by itself. (GCC keeps members in registers, but not the elements of an array.) */
+template <class T, int N> struct Several { T first; Several<T, N - 1> rest; };
+template <class T> struct Several<T, 1> { T first; };
+template <class T> FN Several<T, 1> several_(T x) { return {x}; }
+template <class T, class... R> FN Several<T, 1 + sizeof...(R)> several_(T x, R... rest) { return {x, several_(rest...)}; }
+template <int I, class T, int N> FN T part_(const Several<T, N>& all) { if constexpr (I == 0) return all.first; else return part_<I - 1>(all.rest); }
+/** The results of f for the numbers of both, one by one. */
+template <class F, class A, class B> FN auto each_of(F f, const Several<A, 1>& a, const Several<B, 1>& b) { return several_(f(a.first, b.first)); }
+template <class F, class A, class B, int N> FN auto each_of(F f, const Several<A, N>& a, const Several<B, N>& b) -> Several<decltype(f(a.first, b.first)), N> {
+  return {f(a.first, b.first), each_of(f, a.rest, b.rest)};
+}
+template <class T, int N> FN auto operator+(const Several<T, N>& a, const Several<T, N>& b) { return each_of([](T x, T y) { return x + y; }, a, b); }
+template <int N> FN auto broadcast(vf v, const Several<f32, N>& all) { return each_of([=](f32 x, f32) { return broadcast(v, x); }, all, all); }
+template <class C, int N> FN auto where(C c, const Several<vf, N>& a, const Several<f32, N>& b) { return each_of([=](vf x, f32 y) { return where(c, x, y); }, a, b); }
 struct Sum {
+  template <int N, class T> static FN Several<T, N> identity(const Several<T, N>& all) { return each_of([](T, T) { return T(); }, all, all); }
   static FN f32 identity(f32) { return 0.0f; }
   static FN i32 identity(i32) { return 0; }
   static FN ix identity(ix) { return 0; }
@@ -53,6 +68,7 @@ struct Min {
   static FN f32 reduce_lanes(vf x) { return min_of(x); }
 };
 template <class Op> FN f32 reduce_lanes(vf x) { return Op::reduce_lanes(x); }
+template <class Op, int N> FN auto reduce_lanes(const Several<vf, N>& all) { return each_of([](vf x, vf) { return reduce_lanes<Op>(x); }, all, all); }
 template <class Op> FN i32 reduce_lanes(vi x) { return reduce_lanes(x, [](vi a, vi b) { return Op::combine(a, b); }); }
 /** The masked tail of a row, with the fold's neutral element in the unused lanes. */
 template <class F, class R> FN auto rest(ix n, ix j, F f, R start) { const Tail s = {(i32)(n - j)}; return where(lane_mask(s), f(s, j), start); }

@@ -2,6 +2,7 @@
 // Compile with -ffp-contract=off -fwrapv -fno-math-errno -fno-trapping-math: `a * b + c` rounds twice on every target, so a vector, its
 // scalar tail and the reference interpreter agree to the bit. Where one rounding is wanted (a dot product, a polynomial) it is `fma_`.
 #define FN inline __attribute__((always_inline))
+#define INLINED __attribute__((always_inline)) // of a lambda
 /** Not inlined: for long functions that do not decide a kernel's time. */
 #ifdef __clang__
 #define NOINLINE static __attribute__((noinline))
