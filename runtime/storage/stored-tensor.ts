@@ -107,8 +107,11 @@ export const reshaped = (t: StoredTensor, shape: readonly number[]): StoredTenso
 export const rowsFrom = (t: StoredTensor, first: number, rows: number): StoredTensor => {
   const [width = 0] = t.shape.slice(1);
   const shape = [rows, width];
-  const own = (): Tensor => ({ ...t.read(), shape, data: t.read().data.slice(first * width, (first + rows) * width) });
-  return t.inShape?.(shape, first * width) ?? storedTensor(t.dtype, shape, (index = []) => part(own(), index));
+  const own = (): Tensor => {
+    const all = t.read();
+    return { ...all, shape, data: all.data.slice(first * width, (first + rows) * width) };
+  };
+  return t.inShape?.(shape, first * width) ?? computed(t.dtype, shape, own);
 };
 /** What `of` makes of a tensor when it is read. `of` maps the last two axes, so a part of the others is mapped alone. */
 export const derived = (t: StoredTensor, shape: readonly number[], of: (t: Tensor) => Tensor): StoredTensor =>

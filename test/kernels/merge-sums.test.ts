@@ -3,6 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import type { Value } from "../../compiler/graph/node.ts";
+import { KernelBuilder } from "../../compiler/kernel/builder.ts";
+import { call, f32, load, num } from "../../compiler/kernel/expr.ts";
+import { mergeSums } from "../../compiler/kernel/merge-sums.ts";
 import * as b from "../../compiler/ops/build.ts";
 import { ops } from "../../compiler/ops/list.ts";
 import { compareWidths, graphOf, kernelsOf, lowered } from "../host/compare.ts";
@@ -66,6 +69,22 @@ test("only sums of the same function of the same elements, of which none needs t
     graphs,
     graphs.map((graph) => lowered(graph)),
   );
+});
+test("a sum that reads what is stored after the other stays after it", () => {
+  const sumsWith = (stores: boolean): number => {
+    const k = new KernelBuilder("a test");
+    const [x, y] = [k.local("x", [64]), k.local("y", [64])];
+    const add = (): void => {
+      k.fold("sum", "sum", "f32", num(64), (i) =>
+        call("mul", "f32", k.letHere("e", call("exp", "f32", load(x, i))), load(y, i)),
+      );
+    };
+    add();
+    if (stores) k.store(y, [num(3)], f32(1));
+    add();
+    return mergeSums(k.kernel("test")).body.filter((s) => s.s === "fold").length;
+  };
+  assert.equal([sumsWith(false), sumsWith(true)], [1, 2]);
 });
 
 test.run();
