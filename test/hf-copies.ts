@@ -33,3 +33,6 @@ export const refuses = (name: string, change: object, ...words: string[]): void 
   refused(() => openTransformers(other(name, change)), ...words);
 export type Header = ReturnType<typeof openTransformers>["header"];
 export const header = (name: string, change: object): Header => openTransformers(other(name, change)).header;
+/** The kind of each block of such a copy. */
+export const kindsOfFamily = (type: string, change: object): readonly string[] | undefined =>
+  openTransformers(other(type, change)).order;

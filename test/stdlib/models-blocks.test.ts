@@ -1,13 +1,10 @@
 // What config.json of a checkpoint says of each block, where a model is a list of them.
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { suite } from "uvu";
 import { findDeclaration, load } from "../../compiler/check/index.ts";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
-import { compile } from "../../runtime/index.ts";
-import { copy, header, other, refused, refuses } from "../hf-copies.ts";
-import { project } from "../project.ts";
+import { copy, header, kindsOfFamily, other, refused, refuses } from "../hf-copies.ts";
 
 const test = suite("models-blocks");
 /** Of Granite 4.0 with these settings. */
@@ -51,8 +48,6 @@ test("Granite 4.0: what each block is, and what its Mamba-2 is", () => {
   assert.deepEqual([most(2), most({ __float__: "Infinity" }), most(null)], [2, undefined, undefined]);
   refused(() => most({ __float__: "NaN" }), "time_step_limit.1 is", "or infinite");
 });
-const kindsOfFamily = (type: string, change: object): readonly string[] | undefined =>
-  openTransformers(other(type, change)).order;
 test("Jamba: one block in each so many has attention, or is a mixture", () => {
   assert.deepEqual(kindsOfFamily("jamba", {}), ["Mamba", "AttentionMixture", "Mamba", "MambaMixture", "Attention"]);
   assert.deepEqual(kindsOfFamily("jamba", { num_experts: 1, num_hidden_layers: 2 }), ["Mamba", "Attention"]);
@@ -285,185 +280,10 @@ test("Ling 3: each so many blocks have latent attention, and what fades may have
   refuses("bailing_hybrid", { ...unsaid, layer_group_size: 0 }, "layer_group_size is 0", "at least 1");
   refuses("bailing_hybrid", { attention_bias: true }, "attention_bias is true");
 });
-test("GLM-5: which blocks choose keys and which take them, by words, letters, or each so many", () => {
-  const kinds = ["Full", "SharedMixture"];
-  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", {}), kinds);
-  const unsaid = { indexer_types: null, index_topk_freq: null };
-  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", { ...unsaid, index_topk_pattern: "FS" }), kinds);
-  const none = { layer_types: null, mlp_layer_types: null, indexer_types: null, index_skip_topk_offset: null };
-  const four = { ...none, num_hidden_layers: 4 };
-  assert.deepEqual(kindsOfFamily("glm_moe_dsa_shared", four), ["Full", "FullMixture", "SharedMixture", "FullMixture"]);
-  assert.equal(kindsOfFamily("glm_moe_dsa_shared", { indexer_types: ["full", "full"] }), undefined);
-  refuses("glm_moe_dsa_shared", { indexer_types: ["shared", "full"] }, "indexer_types is", "the first full");
-  refuses("glm_moe_dsa_shared", { indexer_types: ["full", "none"] }, "indexer_types is", "full or shared");
-});
 test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
   assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
   assert.deepEqual([header("minimax", {})["P"], header("minimax", { rotary_dim: 2 })["P"]], [undefined, 2]);
   refuses("minimax", { layer_types: ["full_attention", "mamba"] }, "layer_types is", "one for each layer");
-});
-test("MiniMax-M3: which blocks choose keys and which are mixtures, as released and as transformers writes it", () => {
-  const type = "minimax_m3_vl_text";
-  assert.deepEqual(kindsOfFamily(type, {}), ["SparseMixture", "Full"]);
-  const own = { sparse_attention_freq: [0, 1], sparse_topk_blocks: 3, sparse_block_size: 4, sparse_index_dim: 7 };
-  const released = { layer_types: null, mlp_layer_types: null, moe_layer_freq: [0, 1], sparse_attention_config: own };
-  assert.deepEqual(kindsOfFamily(type, { ...released, hidden_act: "swigluoai" }), ["Full", "SparseMixture"]);
-  const { Top, Size, IndexWidth, indexed } = header(type, released);
-  assert.deepEqual([Top, Size, IndexWidth, indexed], [3, 4, 7, true]);
-  assert.deepEqual(kindsOfFamily(type, { layer_types: null, mlp_layer_types: null }), ["FullMixture", "FullMixture"]);
-  assert.equal(header(type, { rope_parameters: null })["P"], 6);
-  refuses(type, { layer_types: ["full_attention"] }, "layer_types is", "for each layer one of full_attention");
-  refuses(type, { index_n_heads: 1 }, "index_n_heads is 1", "has only 2");
-  refuses(type, { sparse_attention_config: { ...own, sparse_init_block: 1 } }, "sparse_init_block is 1");
-  refuses(type, { hidden_act: "gelu" }, 'hidden_act is "gelu"');
-});
-test("Hunyuan 4: which blocks choose keys, and which are mixtures", () => {
-  assert.deepEqual(kindsOfFamily("hy_v4", {}), ["Dense", "TakingMixture", "Mixture"]);
-  const unsaid = { indexer_types: null, mlp_layer_types: null, layer_types: null, num_hidden_layers: 6 };
-  const four = ["Dense", "Mixture", "TakingMixture", "TakingMixture", "TakingMixture", "Mixture"];
-  assert.deepEqual(kindsOfFamily("hy_v4", unsaid), four);
-  assert.deepEqual(kindsOfFamily("hy_v4", { mlp_layer_types: ["sparse", "dense", "sparse"] })?.[1], "TakingDense");
-  refuses("hy_v4", { indexer_types: ["shared", "full", "full"] }, "indexer_types is", "begins with full");
-  refuses("hy_v4", { indexer_types: ["full", "some", "full"] }, "indexer_types is", "full and shared");
-  refuses("hy_v4", { mlp_layer_types: ["dense"] }, "mlp_layer_types is", "dense and sparse");
-  refuses("hy_v4", { swiglu_limit: 0 }, "swiglu_limit is 0", "above 0");
-  refuses("hy_v4", { layer_types: ["full_attention"] }, "layer_types is");
-});
-test("Hunyuan 4 has the blocks that its config.json says", async () => {
-  const source = { file: join(project, "stdlib/models/hunyuan4.moe"), declaration: "Hunyuan4" };
-  const one = { F: 1, H: 1, Heads: 1, E: 2, K: 1, R: 1, A: 1, C: 1, Top: 1, IndexHeads: 1, B: 1, T: 1 };
-  const sizes = { V: 2, L: 6, D: 2, N: 2, Q: 2, P: 2, IndexWidth: 2, ...one };
-  const program = await compile(source, { target: "reference", sizes });
-  const has = (i: number, part: string): boolean => program.names.includes(`blocks.${i}.${part}`);
-  const feed = (i: number): string => (has(i, "feed.moe.gate.weight") ? "Mixture" : "Dense");
-  const found = Array.from({ length: 6 }, (_, i) => (has(i, "attention.indexer.weight") ? "" : "Taking") + feed(i));
-  program.close();
-  const unsaid = { num_hidden_layers: 6, indexer_types: null, mlp_layer_types: null, layer_types: null };
-  assert.deepEqual(found, kindsOfFamily("hy_v4", unsaid));
-});
-test("Qwen 4: which blocks have attention, whose indexer must be said", () => {
-  const type = "qwen4_exp_text";
-  const [Choosing, Delta] = ["Choosing", "Delta"];
-  assert.deepEqual(kindsOfFamily(type, {}), [Choosing, Delta, Delta, Choosing]);
-  assert.deepEqual(kindsOfFamily(type, { layer_types: null, num_hidden_layers: 5 }), [
-    Delta,
-    Delta,
-    Delta,
-    Choosing,
-    Delta,
-  ]);
-  const second = { layer_types: null, full_attention_interval: 2 };
-  assert.deepEqual(kindsOfFamily(type, second), [Delta, Choosing, Delta, Choosing]);
-  assert.deepEqual(kindsOfFamily(type, { full_attention_interval: 7 }), [Choosing, Delta, Delta, Choosing]);
-  refuses(type, { layer_types: null, full_attention_interval: 0 }, "full_attention_interval is 0");
-  refuses(type, { layer_types: ["linear_attention"] }, "layer_types is", "one for each layer");
-  const none = { indexer_n_heads: null, indexer_head_dim: null, indexer_budget: null, indexer_compress_ratio: null };
-  const linear = ["linear_attention", "linear_attention", "linear_attention", "linear_attention"];
-  assert.deepEqual(
-    kindsOfFamily(type, { ...none, layer_types: linear }),
-    linear.map(() => Delta),
-  );
-  for (const key of Object.keys(none)) refuses(type, { [key]: null }, key);
-  refuses(type, { indexer_budget: 5 }, "indexer_budget is 5", "a multiple of indexer_compress_ratio");
-  refuses(type, { indexer_kv_heads: 2 }, "indexer_kv_heads is 2");
-  refuses(type, { output_gate_type: "tanh" }, 'output_gate_type is "tanh"', "sigmoid");
-  const gate = (is: unknown): unknown => header(type, { output_gate_type: is })["bounded"];
-  assert.deepEqual([gate("sigmoid"), gate("silu"), gate(null)], [true, false, false]);
-  assert.deepEqual(header(type, { num_hidden_layers: 4 })["Top"], 2);
-});
-test("Qwen 4: which blocks have n-grams, and in how many rows and shards", () => {
-  const type = "qwen4_exp_text_ngrams";
-  assert.deepEqual(kindsOfFamily(type, {}), ["Ngram1", "Choosing", "Ngram2"]);
-  assert.deepEqual(kindsOfFamily(type, { ple_layer_ids: [3, 3] }), ["Delta", "Choosing", "Ngram1"]);
-  for (const none of [[], null])
-    assert.deepEqual(kindsOfFamily(type, { ple_layer_ids: none }), ["Delta", "Choosing", "Delta"]);
-  for (const list of [[2], [0], [4], [1.5], ["1"], 1])
-    refuses(type, { ple_layer_ids: list }, `ple_layer_ids is ${JSON.stringify(list)}`, "counted from 1");
-  const tables = (change: object): unknown => {
-    const { Ngram1, Ngram2 } = openTransformers(other(type, change)).kinds ?? {};
-    return [Ngram1, Ngram2].map((kind) => (typeof kind === "object" ? kind.gives : kind));
-  };
-  const [first, second] = [23 + 29 + 31 + 37 + 41 + 43, 47 + 53 + 59 + 61 + 67 + 71];
-  assert.deepEqual(tables({ make_ngram_vocab_size_divisible_by: 1 }), [
-    { Rows: first, Shards: 3 },
-    { Rows: second, Shards: 3 },
-  ]);
-  // As torch.chunk: 204 rows for 20 shards are 11 each, of which 19 have all.
-  assert.deepEqual(tables({ make_ngram_vocab_size_divisible_by: 1, split_ngram_parts: 20 }), [
-    { Rows: first, Shards: 19 },
-    { Rows: second, Shards: 20 },
-  ]);
-  const damaged = {
-    ngram_size: [1, 65, "3"],
-    heads_per_ngram: [0, 2.5],
-    ple_conv_kernel_size: [0],
-    ple_embed_dim: [13, 0],
-    eos_token_id: [null, [], 40, "0"],
-  };
-  for (const [key, values] of Object.entries(damaged))
-    for (const is of values) refuses(type, { [key]: is }, `${key} is`, "must be");
-  const settings = {
-    ngram_vocab_size_base: [0, 2 ** 27, -1],
-    make_ngram_vocab_size_divisible_by: [0],
-    split_ngram_parts: [0, "3"],
-  };
-  for (const [key, values] of Object.entries(settings))
-    for (const is of values) refuses(type, { [key]: is }, `${key} is`, "a whole number from 1 to");
-});
-test("Qwen4 has the blocks that its config.json says", async () => {
-  const source = { file: join(project, "stdlib/models/qwen4.moe"), declaration: "Qwen4" };
-  const one = {
-    H: 1,
-    F: 1,
-    Heads: 1,
-    Groups: 1,
-    E: 1,
-    K: 1,
-    Low: 1,
-    Size: 1,
-    Top: 1,
-    IndexHeads: 1,
-    Keys: 1,
-    Values: 1,
-    B: 1,
-    T: 1,
-  };
-  const sizes = { V: 2, L: 8, D: 2, N: 2, A: 8, IndexWidth: 2, KeyWidth: 1, ValueWidth: 1, ...one };
-  const program = await compile(source, { target: "reference", sizes });
-  const chooses = (i: number): boolean => program.names.includes(`blocks.${i}.attention.indexer.row.weight`);
-  const found = Array.from({ length: 8 }, (_, i) => (chooses(i) ? "Choosing" : "Delta"));
-  program.close();
-  assert.deepEqual(found, kindsOfFamily("qwen4_exp_text", { num_hidden_layers: 8, layer_types: null }));
-});
-test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
-  const kinds = ["NearHashed", "SparseMixture", "HeavyMixture"];
-  assert.deepEqual(kindsOfFamily("deepseek_v4", {}), kinds);
-  const scaling = { type: "yarn", factor: 16, original_max_position_embeddings: 65536 };
-  const rope = { rope_parameters: null, rope_scaling: scaling, partial_rotary_factor: null, rope_theta: 9 };
-  const ratios = { layer_types: null, compress_ratios: [0, 4, 128, 0], mlp_layer_types: null, num_hash_layers: 1 };
-  assert.deepEqual(kindsOfFamily("deepseek_v4", { ...rope, ...ratios }), kinds);
-  const { P, stretch, original, base, fast } = header("deepseek_v4", { ...rope, ...ratios });
-  assert.deepEqual([P, stretch, original, base, fast], [4, 16, 65536, 9, 32]);
-  const four = { num_hidden_layers: 4, layer_types: null, mlp_layer_types: null };
-  assert.deepEqual(kindsOfFamily("deepseek_v4", four), ["HeavyHashed", "HeavyHashed", "HeavyHashed", "SparseMixture"]);
-  assert.equal(header("deepseek_v4", { layer_types: Array(3).fill("sliding_attention") })["indexed"], false);
-  refuses("deepseek_v4", { ...ratios, compress_ratios: [0, 4, 8] }, "compress_ratios is [0,4,8]", "0, 4, 128");
-  refuses("deepseek_v4", { scoring_func: "sigmoid" }, 'scoring_func is "sigmoid"');
-  refuses("deepseek_v4", { n_shared_experts: 2 }, "n_shared_experts is 2");
-  refuses("deepseek_v4", { rope_parameters: null, rope_scaling: { type: "linear" } }, 'rope_scaling.type is "linear"');
-});
-test("DeepSeek-V4-Flash has the blocks that its compress_ratios say", async () => {
-  const source = { file: join(project, "stdlib/models/deepseek_v4.moe"), declaration: "DeepSeekV4" };
-  const one = { Heads: 1, E: 2, K: 1, OutGroups: 1, Top: 1, IndexHeads: 1, Rounds: 1, B: 1, T: 1 };
-  const two = { D: 2, H: 2, N: 2, Q: 2, A: 2, P: 2, O: 2, window: 2, SparseRate: 2, HeavyRate: 3, IndexWidth: 2 };
-  const program = await compile(source, { target: "reference", sizes: { V: 2, L: 5, ...one, ...two } });
-  const has = (i: number, part: string): boolean => program.names.includes(`blocks.${i}.${part}`);
-  const kind = (i: number): string =>
-    has(i, "attention.indexer.weight") ? "Sparse" : has(i, "attention.compressor.place") ? "Heavy" : "Near";
-  const found = Array.from({ length: 5 }, (_, i) => kind(i) + (has(i, "feed.moe.gate.table") ? "Hashed" : "Mixture"));
-  program.close();
-  const released = { num_hidden_layers: 5, layer_types: null, mlp_layer_types: null, num_hash_layers: null };
-  assert.deepEqual(found, kindsOfFamily("deepseek_v4", { ...released, compress_ratios: [0, 0, 4, 128, 4, 0] }));
 });
 test("of models that are lists of blocks each value is one of the model or of a block", () => {
   for (const { type, file = "", header, blocks } of families) {
