@@ -15,11 +15,12 @@ import { nccl } from "../../runtime/workers/nccl.ts";
 import { examples, json } from "../flags.ts";
 import { colorsOf, print, printJson, showBytes, showCache } from "../output.ts";
 
-/** One thing that moec needs on the machine. `help`: what it is for and how to get it; null if it was found. */
-interface Finding {
+/** One thing that moec needs on the machine. `brings`: what it is for. `remedy`: how to get it; null if it was found. */
+export interface Finding {
   readonly part: string;
   readonly found: string;
-  readonly help: string | null;
+  readonly brings: string;
+  readonly remedy: string | null;
 }
 
 export const doctorCommand = (): Command =>
@@ -42,23 +43,33 @@ async function doctor(options: { json?: boolean }): Promise<void> {
     workers(),
     machineCode(),
   ]);
-  if (options.json) for (const finding of findings) printJson(finding);
-  else for (const finding of findings) print(shown(finding));
+  if (options.json) {
+    for (const { part, found, brings, remedy } of findings)
+      printJson({ part, found, help: remedy === null ? null : `${brings}: ${remedy}` });
+  } else print(shown(findings));
 }
-function shown({ part, found, help }: Finding): string {
+/** The findings as text. What the same lack hides is told its remedy once. */
+export const shown = (findings: readonly Finding[]): string =>
+  findings
+    .map((finding, i) => {
+      const earlier = findings.slice(0, i).find(({ remedy }) => remedy !== null && remedy === finding.remedy);
+      return shownFinding(finding, earlier === undefined ? finding.remedy : `as for the ${earlier.part}`);
+    })
+    .join("\n");
+function shownFinding({ part, found, brings }: Finding, remedy: string | null): string {
   const colors = colorsOf(process.stdout);
-  const mark = help === null ? colors.green("ok     ") : colors.yellow("missing");
-  const lines = [`${mark}  ${part.padEnd(9)}  ${found}`, ...(help === null ? [] : [help])];
+  const mark = remedy === null ? colors.green("ok     ") : colors.yellow("missing");
+  const lines = [`${mark}  ${part.padEnd(9)}  ${found}`, ...(remedy === null ? [] : [`${brings}: ${remedy}`])];
   return lines.join("\n").replaceAll("\n", "\n           ");
 }
 
-/** Looks for one thing. `look` describes what it finds or throws a Problem; `brings` says what it is for. */
+/** Looks for one thing. `look` describes what it finds or throws a Problem. */
 async function finding(part: string, brings: string, look: () => string | Promise<string>): Promise<Finding> {
   try {
-    return { part, found: await look(), help: null };
+    return { part, found: await look(), brings, remedy: null };
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    return { part, found: error.message, help: `${brings}: ${error.help}` };
+    return { part, found: error.message, brings, remedy: error.help };
   }
 }
 const compiler = (): Promise<Finding> =>

@@ -26,10 +26,10 @@ const areMany = (over: readonly number[]): boolean => product(over) > mostNames;
 export const savedNames = (name: string, over: readonly number[]): [name: string, index: number[]][] =>
   areMany(over) ? [[stackedName(name), []]] : copies(name, over);
 
-/** Advice for a name that does not exist: lists the names, or, of many, those most like it. */
+/** Advice for a name that does not exist: lists the names, or, of many, the 12 most like it. */
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
   const few = 12;
-  if (names.length <= few) return `the ${what} are ${names.join(", ") || "none"}`;
+  if (names.length <= 1.5 * few) return `the ${what} are ${names.join(", ") || "none"}`;
   const near = names.toSorted((a, b) => similarity(b, unknown) - similarity(a, unknown)).slice(0, few);
   return `of ${names.length} ${what} those most like it are ${near.join(", ")}`;
 }

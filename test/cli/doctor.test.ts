@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { type Finding, shown } from "../../cli/commands/doctor.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { mpi } from "../../runtime/workers/mpi.ts";
 import { nccl } from "../../runtime/workers/nccl.ts";
@@ -85,6 +86,27 @@ test("a line for each part, and with --json an object", () => {
   assert.match(found.get("NCCL")?.found ?? "", /libnccl\.so\.2 2\.28\.7$/);
   assert.is(found.get("NCCL")?.help, null);
   assert.match(found.get("NVRTC")?.help ?? "", /npm run nvrtc/);
+});
+const lack = (part: string, brings: string, remedy: string | null): Finding => ({ part, found: "?", brings, remedy });
+test("what the same lack hides is told its remedy once", () => {
+  assert.is(
+    shown([
+      lack("addon", "It runs", "build it\nor not"),
+      lack("cores", "", null),
+      lack("MPI", "It sends", "build it\nor not"),
+      lack("NCCL", "It reduces", "install it"),
+    ]),
+    [
+      "missing  addon      ?",
+      "           It runs: build it",
+      "           or not",
+      "ok       cores      ?",
+      "missing  MPI        ?",
+      "           It sends: as for the addon",
+      "missing  NCCL       ?",
+      "           It reduces: install it",
+    ].join("\n"),
+  );
 });
 test("a compiler that lacks its linker is missing, though it tells its version", () => {
   const compiler = join(temporaryFolder(), "compiler");

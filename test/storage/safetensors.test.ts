@@ -344,11 +344,11 @@ test("copies that lack, are too many, twice or of another shape are named", () =
 });
 
 test("advice for an unknown name lists all of few names, of many those that end alike first", () => {
-  const twelve = Array.from({ length: 12 }, (_, i) => `other.${i}`);
-  assert.is(namesHelp("names", "q.weight", twelve), `the names are ${twelve.join(", ")}`);
-  const many = [...twelve, "blocks.0.q.bias", "model.blocks.own.q.weight"];
+  const few = Array.from({ length: 18 }, (_, i) => `other.${i}`);
+  assert.is(namesHelp("names", "q.weight", few), `the names are ${few.join(", ")}`);
+  const many = [...few, "blocks.0.q.bias", "model.blocks.own.q.weight"];
   const help = namesHelp("names", "blocks.0.q.weight", many);
-  assert.match(help, "of 14 names those most like it are model.blocks.own.q.weight, blocks.0.q.bias, other.0,");
+  assert.match(help, "of 20 names those most like it are model.blocks.own.q.weight, blocks.0.q.bias, other.0,");
 });
 test("every bf16 is the f32 that it stands for", () => {
   const halves: Tensor = { dtype: "bf16", shape: [65536], data: Uint16Array.from({ length: 65536 }, (_, i) => i) };
