@@ -207,8 +207,8 @@ test("more than Node takes at once goes piece by piece, and more than it holds i
   const lengths = [...splitBytes(new Uint8Array(2 ** 31 + 5))].map((piece) => piece.byteLength);
   assert.equal(lengths, [2 ** 30, 2 ** 30, 5]);
   assert.throws(
-    () => requireBufferSize("book.txt", Number.MAX_SAFE_INTEGER),
-    (error: unknown) => error instanceof Problem && /book\.txt has 9007199254740991 bytes/.test(error.message),
+    () => requireBufferSize("book.txt", 2 ** 53), // from Node 22 on buffers hold one byte less
+    (error: unknown) => error instanceof Problem && /book\.txt has 9007199254740992 bytes/.test(error.message),
   );
 });
 if (runsFull) {
