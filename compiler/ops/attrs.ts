@@ -9,6 +9,7 @@ export type UnaryName =
   | "neg"
   | "not"
   | "exp"
+  | "expm1"
   | "log"
   | "log1p"
   | "sqrt"

@@ -47,10 +47,9 @@ export const unary = define<"unary">({
 });
 function unarySamples(g: Builder, fn: UnaryName): Value[] {
   const dtypes = (["f32", "bf16", "i32", "bool"] as const).filter((t) => unaries[fn].resultDType(t) !== null);
-  const positive = fn === "log" || fn === "log1p" || fn === "sqrt" || fn === "rsqrt";
   return dtypes.map((t) => {
     const x = sample(g, t, [3, 7]);
-    return b.unary(g, fn, positive ? b.add(g, b.mul(g, x, x), 0.01) : x);
+    return b.unary(g, fn, unaries[fn].positive ? b.add(g, b.mul(g, x, x), 0.01) : x);
   });
 }
 

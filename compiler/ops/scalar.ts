@@ -20,6 +20,8 @@ export interface Unary extends Scalar {
    * known to be one (absent)?
    */
   readonly integral?: "yes" | "as given";
+  /** Defined for positive numbers alone, which tests then give it. */
+  readonly positive?: true;
   /** `NAME_short_` of math.hpp is faster, and precise enough for a bf16 result. */
   readonly short?: true;
   /** The function in f64. `t` is the operand's dtype: i32 wraps. */
@@ -46,9 +48,17 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   neg: { resultDType: numeric, flops: 1, eval: (x, t) => (t === "i32" ? -x | 0 : -x), vjp: (g, dy) => b.neg(g, dy) },
   not: { resultDType: bool, flops: 1, eval: (x) => 1 - x, vjp: zeroGradient },
   exp: { doc: "e to the x", resultDType: float, flops: 10, eval: Math.exp, vjp: (g, dy, _, y) => b.mul(g, dy, y) },
+  expm1: {
+    doc: "exp(x) - 1, precise for small x",
+    resultDType: float,
+    flops: 12,
+    eval: Math.expm1,
+    vjp: (g, dy, x) => b.mul(g, dy, b.exp(g, x)),
+  },
   log: {
     doc: "The natural logarithm",
     resultDType: float,
+    positive: true,
     flops: 10,
     eval: Math.log,
     vjp: (g, dy, x) => b.div(g, dy, x),
@@ -56,6 +66,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   log1p: {
     doc: "log(1 + x), precise for small x",
     resultDType: float,
+    positive: true,
     flops: 12,
     eval: Math.log1p,
     vjp: (g, dy, x) => b.div(g, dy, b.add(g, x, 1)),
@@ -63,6 +74,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   sqrt: {
     doc: "The square root",
     resultDType: float,
+    positive: true,
     flops: 4,
     eval: Math.sqrt,
     vjp: (g, dy, _, y) => b.div(g, b.mul(g, dy, 0.5), y),
@@ -70,6 +82,7 @@ export const unaries: Readonly<Record<UnaryName, Unary>> = {
   rsqrt: {
     doc: "1 / sqrt(x)",
     resultDType: float,
+    positive: true,
     flops: 4,
     eval: (x) => 1 / Math.sqrt(x),
     vjp: (g, dy, x, y) => b.div(g, b.mul(g, b.mul(g, dy, -0.5), y), x),

@@ -213,6 +213,12 @@ template <class V> FN V sigmoid_(V x) {
   V e = exp_(-abs_(x));
   return ratio(where(x < 0.0f, e, as<V>(1.0f)), 1.0f + e);
 }
+/** e^x - 1. (1 + rest) 2^n - 1 without cancellation; from 2^60 on the 1 no longer counts, and 2^n may be too large for a number. */
+template <class V> FN V expm1_(V x) {
+  Exp<V> e = split_exp(clamp_(x, -40.0f, 89.0f));
+  V s = power2(truncate(smaller(e.n, as<V>(126.0f))));
+  return where(e.n > 60.0f, scaled(1.0f + e.rest, e.n), fma_(e.rest, s, s - 1.0f));
+}
 /** m / (m + 2) with m = e^2x - 1, found without cancellation. */
 template <class V> FN V tanh_(V x) {
   Exp<V> e = split_exp(2.0f * clamp_(x, -10.0f, 10.0f));

@@ -1,11 +1,13 @@
 // The device headers on this machine: every function of math.hpp within its bar, vectors and scalars equal, with each compiler and width there is.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { suite } from "uvu";
+import { unaries } from "../../compiler/ops/scalar.ts";
 import { type Toolchain, toolchain } from "../../runtime/host/toolchain.ts";
 import { full } from "../full.ts";
 import { project } from "../project.ts";
@@ -14,6 +16,7 @@ const execute = promisify(execFile);
 /** Largest distance from the rounded exact result; those not named must be exact. */
 const bars = new Map([
   ["exp", 1],
+  ["expm1", 2],
   ["log", 1],
   ["log1p", 1],
   ["rsqrt", 1],
@@ -25,7 +28,7 @@ const bars = new Map([
   ["pow", 1],
 ]);
 const functions =
-  "exp log log1p sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
+  "exp expm1 log log1p sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
     " ",
   );
 
@@ -73,6 +76,15 @@ async function compilers(): Promise<Toolchain[]> {
 }
 
 const test = suite("math");
+test("every function of an element is measured, and has its form for vectors of CUDA", () => {
+  const lifted = readFileSync(join(project, "runtime/device/lift.cuh"), "utf8");
+  for (const [name, { doc, short }] of Object.entries(unaries)) {
+    if (doc === undefined) continue;
+    assert.ok(functions.includes(name), `add UNARY(${name}, ...) to math.cpp, and ${name} to \`functions\` here`);
+    for (const fn of short ? [`${name}_`, `${name}_short_`] : [`${name}_`])
+      assert.ok(lifted.includes(`LIFT1(${fn})`), `add LIFT1(${fn}) to runtime/device/lift.cuh`);
+  }
+});
 for (const chain of await compilers()) {
   for (const machine of widths(chain)) {
     test(`${chain.command.join(" ")} ${machine.join(" ")}`, async () => {

@@ -2,7 +2,7 @@
 import type { Draw } from "./random-graph.ts";
 import type { LayerText, Step } from "./writer.ts";
 
-const points = ["tanh", "sigmoid", "silu", "gelu", "sin", "cos", "abs", "relu", "softplus", "erf", "floor", "detach"];
+const points = "tanh expm1 sigmoid silu gelu sin cos abs relu softplus erf floor detach".split(" ");
 const pairs = ["a + b", "a - b", "a * b", "maximum(a, b)", "minimum(a, b)", "where(a > b, a, b)", "a / (1 + abs(b))"];
 /** Expressions for integers, booleans, indices and new axes: of rows `a` (of width `A`) and `b` (of width `W`), with the width of `a`. */
 const others = [

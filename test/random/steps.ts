@@ -18,10 +18,12 @@ const few = (d: Draw): number => 1 + d.below(3);
 
 const steps: Readonly<Record<string, Step>> = {
   unary: (r) => [b.unary(r.g, r.draw.of(unaryNames), r.any())],
-  smooth: (r) => [b.unary(r.g, r.draw.of(["exp", "sin", "tanh", "sigmoid", "erf", "neg"]), r.float())],
+  smooth: (r) => [b.unary(r.g, r.draw.of(["exp", "expm1", "sin", "tanh", "sigmoid", "erf", "neg"]), r.float())],
   positive: (r) => {
     const x = r.float();
-    return [b.unary(r.g, r.draw.of(["log", "log1p", "sqrt", "rsqrt"]), b.add(r.g, b.mul(r.g, x, x), 0.1))];
+    return [
+      b.unary(r.g, r.draw.of(unaryNames.filter((fn) => unaries[fn].positive)), b.add(r.g, b.mul(r.g, x, x), 0.1)),
+    ];
   },
   binary(r) {
     const x = r.any();
