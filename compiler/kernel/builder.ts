@@ -3,6 +3,7 @@
 import { Bug } from "../diagnostic.ts";
 import type { ReduceName } from "../graph/node.ts";
 import { item } from "../item.ts";
+import { foldOf } from "../ops/reduce.ts";
 import type { Layout } from "../plan/plan.ts";
 import type { DType } from "../types/dtype.ts";
 import { gcd } from "../types/numbers.ts";
@@ -271,7 +272,7 @@ export class KernelBuilder {
   fold(name: string, op: ReduceName, type: Scalar, extent: Expr, value: (j: Expr) => Expr, prefetchDistance = 0): Expr {
     const v = this.variable("k", "index", 0, Math.max(0, range(extent)[1] - 1));
     const [body, result] = this.#bodyAndValue([v], () => value(v));
-    const into = this.variable(name, type, ...(op === "sum" ? unknownRange : range(result)));
+    const into = this.variable(name, type, ...(foldOf(op).picks ? range(result) : unknownRange));
     this.push({
       s: "fold",
       into,

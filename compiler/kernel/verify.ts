@@ -2,6 +2,7 @@
 // roles.
 import { Bug } from "../diagnostic.ts";
 import { item } from "../item.ts";
+import { foldOf } from "../ops/reduce.ts";
 import { boundVariables } from "./builder.ts";
 import { range, typeOf } from "./expr.ts";
 import type { Buffer, Expr, Kernel, Stmt, StmtOf, Tile, Var } from "./ir.ts";
@@ -77,7 +78,7 @@ class Verifier {
   #both({ body }: StmtOf<"both">): void {
     const folds = body.filter((b) => b.s === "fold");
     const [a, b, ...more] = folds;
-    const fit = a && b && folds.length === body.length && show(a.extent) === show(b.extent) && b.op !== "sum";
+    const fit = a && b && folds.length === body.length && show(a.extent) === show(b.extent) && foldOf(b.op).picks;
     if (!fit || more.length > 0)
       this.#fail(`both wants two folds of one extent, the second no sum: ${body.flatMap(lines).join()}`);
     // Neither may read the other's result: both are bound afterwards.

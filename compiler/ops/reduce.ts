@@ -1,4 +1,5 @@
 // The ops `reduce` (sum, max or min over axes) and `scan` (running sums along an axis).
+import { Bug } from "../diagnostic.ts";
 import { readStrided, strides } from "../graph/array.ts";
 import type { ReduceName } from "../graph/node.ts";
 import { item } from "../item.ts";
@@ -12,18 +13,19 @@ import { isSharded, partial, sharded, shardedForSum, shardPointwise } from "./sh
 interface Fold {
   /** What a fold begins with, and the result of none. */
   readonly start: number;
+  /** The same of integers: the ends of their range stand for the infinities. */
+  readonly wholeStart: number;
   readonly step: (x: number, y: number) => number;
+  /** The result is one of the numbers, and no other if some occur again. */
+  readonly picks: boolean;
 }
+const smallest = -(2 ** 31);
 const folds: Readonly<Record<ReduceName, Fold>> = {
-  sum: { start: 0, step: (x: number, y: number) => x + y },
-  max: { start: Number.NEGATIVE_INFINITY, step: Math.max },
-  min: { start: Number.POSITIVE_INFINITY, step: Math.min },
+  sum: { start: 0, wholeStart: 0, step: (x, y) => x + y, picks: false },
+  max: { start: Number.NEGATIVE_INFINITY, wholeStart: smallest, step: Math.max, picks: true },
+  min: { start: Number.POSITIVE_INFINITY, wholeStart: -1 - smallest, step: Math.min, picks: true },
 };
 export const foldOf = (fn: ReduceName): Fold => folds[fn];
-const smallest = -(2 ** 31);
-/** The result of an empty reduction. For integers the ends of their range stand for the infinities. */
-const identityOf = (fn: ReduceName, whole: boolean): number =>
-  whole && fn !== "sum" ? (fn === "max" ? smallest : -1 - smallest) : folds[fn].start;
 
 export const reduce = define<"reduce">({
   name: "reduce",
@@ -52,7 +54,7 @@ export const reduce = define<"reduce">({
     );
     const size = axes.reduce((n, a) => n * item(x.shape, a), 1);
     const kept = product(shape.slice(0, shape.length - axes.length));
-    const start = identityOf(fn, x.dtype === "i32");
+    const start = x.dtype === "i32" ? folds[fn].wholeStart : folds[fn].start;
     return [
       Float64Array.from({ length: kept }, (_, i) =>
         rows.subarray(i * size, (i + 1) * size).reduce((p, q) => folds[fn].step(p, q), start),
@@ -66,6 +68,7 @@ export const reduce = define<"reduce">({
     const kept = [...shape.keys()].filter((i) => !axes.includes(i));
     const wide = (v: typeof dy) => b.broadcast(g, v, shape, kept);
     if (fn === "sum") return [wide(dy)];
+    if (!folds[fn].picks) throw new Bug(`no gradient is known for reduce_${fn}`);
     const best = b.eq(g, x, wide(one(results)));
     const share = b.div(g, dy, b.cast(g, b.sum(g, best, axes), dtypeOf(dy.type)));
     return [b.where(g, best, wide(share), 0)];
@@ -83,7 +86,7 @@ export const reduce = define<"reduce">({
   mapped: mapLeading("reduce", ({ fn, axes }) => ({ fn, axes: shiftAxes(axes) })),
   flops: ({ args }) => count(one(args).type),
   samples: (g) =>
-    (["sum", "max", "min"] as const).flatMap((fn) =>
+    (Object.keys(folds) as ReduceName[]).flatMap((fn) =>
       [
         { shape: [5, 7], axes: [1] },
         { shape: [3, 4, 2], axes: [0, 2] },

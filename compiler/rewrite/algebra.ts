@@ -5,6 +5,7 @@ import type { Builder, NdArray, Value } from "../graph/node.ts";
 import type { OpAttrs, OpName } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { number, numbers } from "../ops/common.ts";
+import { foldOf } from "../ops/reduce.ts";
 import { piecesOf } from "../ops/view.ts";
 import { type DType, wider } from "../types/dtype.ts";
 import { dims, dtypeOf, sameType } from "../types/type.ts";
@@ -159,6 +160,7 @@ const views: readonly Rule[] = [
       const shape = numbers(i.shape);
       const repeats = o.axes.reduce((n, a) => n * at(shape, a), 1);
       if (o.axes.some((a) => i.axes.includes(a)) || repeats === 0) return null;
+      if (o.fn !== "sum" && !foldOf(o.fn).picks) return null;
       const kept = [...shape.keys()].filter((a) => !o.axes.includes(a));
       return b.broadcast(
         g,

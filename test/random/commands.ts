@@ -7,19 +7,7 @@ import { env, execPath } from "node:process";
 import { setTimeout } from "node:timers/promises";
 import type { Option } from "commander";
 import * as assert from "uvu/assert";
-import { cacheCommand } from "../../cli/commands/cache.ts";
-import { checkCommand } from "../../cli/commands/check.ts";
-import { compileCommand } from "../../cli/commands/compile.ts";
-import { doctorCommand } from "../../cli/commands/doctor.ts";
-import { evaluateCommand } from "../../cli/commands/evaluate.ts";
-import { exportCommand } from "../../cli/commands/export.ts";
-import { fmtCommand } from "../../cli/commands/fmt.ts";
-import { generateCommand } from "../../cli/commands/generate.ts";
-import { importCommand } from "../../cli/commands/import.ts";
-import { profileCommand } from "../../cli/commands/profile.ts";
-import { reportCommand } from "../../cli/commands/report.ts";
-import { runCommand } from "../../cli/commands/run.ts";
-import { trainCommand } from "../../cli/commands/train.ts";
+import { commands as allCommands } from "../../cli/commands.ts";
 import { readCheckpoint } from "../../runtime/storage/checkpoint.ts";
 import { checkpointSteps } from "../../runtime/storage/checkpoint-folder.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -124,24 +112,6 @@ const words = [
   "simplify",
   "é\u0000x".replace("\u0000", ""),
 ];
-/** The commands that are called, with their flags. `tune` takes minutes, and `lsp` waits. */
-const commands: ReadonlyMap<string, readonly Option[]> = new Map(
-  [
-    checkCommand,
-    compileCommand,
-    runCommand,
-    trainCommand,
-    generateCommand,
-    evaluateCommand,
-    importCommand,
-    exportCommand,
-    reportCommand,
-    profileCommand,
-    fmtCommand,
-    cacheCommand,
-    doctorCommand,
-  ].map((make) => [make().name(), make().options]),
-);
 const right: Readonly<Record<string, readonly string[]>> = {
   check: ["gpt.moe"],
   compile: ["gpt.moe", ...sizes, "--batch", "2", "--length", "8", "--target", "reference"],
@@ -153,10 +123,22 @@ const right: Readonly<Record<string, readonly string[]>> = {
   profile: ["fn.moe", "--set", "N=2", "--set", "D=2", "--runs", "1"],
   evaluate: ["run", "--data", "text.txt", "--target", "reference"],
   export: ["run", "--like", "empty", "--out", "exported"],
+  chat: ["run", "--target", "reference"],
+  merge: ["run", "--out", "merged"],
   fmt: ["gpt.moe"],
   cache: [],
   doctor: [],
 };
+/** `tune` takes minutes, and `lsp` waits. */
+const uncalled = new Set(["tune", "lsp"]);
+/** The commands that are called, with their flags. */
+const commands: ReadonlyMap<string, readonly Option[]> = new Map(
+  allCommands
+    .map((make) => make())
+    .filter((command) => !uncalled.has(command.name()))
+    .map((command) => [command.name(), command.options]),
+);
+for (const name of commands.keys()) assert.ok(right[name], `add a correct call of ${name} to \`right\``);
 /** A correct call with random changes: arguments left out, replaced or inserted, and flags with values of any kind. */
 function drawnCall(draw: Draw): string[] {
   const name = draw.of([...commands.keys()]);

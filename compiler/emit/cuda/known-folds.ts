@@ -3,6 +3,7 @@
 import { dependsOn, isNum, num, range, stride, sub, subexpressions, substitute } from "../../kernel/expr.ts";
 import type { Buffer, Expr, Kernel, Load, Stmt, StmtOf } from "../../kernel/ir.ts";
 import { withoutUnread, writtenBuffers } from "../../kernel/passes.ts";
+import { foldOf } from "../../ops/reduce.ts";
 
 type Fold = StmtOf<"fold">;
 
@@ -25,7 +26,7 @@ const isConstant = ({ from }: Load, written: ReadonlySet<Buffer>): boolean =>
   from.kind === "buffer" && !written.has(from);
 /** The result of a max or min over at least one element: of one value, or of consecutive integers. */
 function knownValue({ op, v, extent, body, value }: Fold): Expr | null {
-  if (op === "sum" || body.length > 0 || range(extent)[0] < 1) return null;
+  if (!foldOf(op).picks || body.length > 0 || range(extent)[0] < 1) return null;
   if (!dependsOn(value, v)) return value;
   if (isNum(extent) && extent.value === 1) return substitute(value, v, num(0));
   const index = value.e === "op" && value.op === "value" ? value.args[0] : undefined;

@@ -5,6 +5,7 @@ import { type Block, plus } from "../../kernel/builder.ts";
 import { add, call, load, min, num, unflatten } from "../../kernel/expr.ts";
 import type { Buffer, Expr } from "../../kernel/ir.ts";
 import type { OpAttrs } from "../../ops/attrs.ts";
+import { foldOf } from "../../ops/reduce.ts";
 import { product } from "../../types/numbers.ts";
 import { dtypeOf } from "../../types/type.ts";
 import type { Draft, Element } from "../draft.ts";
@@ -154,7 +155,7 @@ interface RowExtreme {
 function rowExtremeOf(t: RowPipeline, cached: Value, depth: number): RowExtreme {
   const { k } = t.d;
   const fold = onlyReduction(t.d, cached, depth);
-  if (!fold || fold.fn === "sum") return { known: () => new Map(), runAlongside: (_, f) => f() };
+  if (!fold || !foldOf(fold.fn).picks) return { known: () => new Map(), runAlongside: (_, f) => f() };
   const top = scalarLocal(t.d, "top");
   k.store(top, [zero], t.fold(fold, t.at(zero), 0));
   return {
