@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { commands } from "../../cli/commands.ts";
 import { hashHere, withHash } from "../../scripts/bundle.ts";
 import { run as runCommand } from "../../scripts/gpu/command.ts";
 import { project } from "../project.ts";
@@ -41,6 +42,11 @@ test("the hash of a build is written where the bundler breaks the line, too", ()
   }
   assert.is(withHash(`a="${hashHere}"`, hash), `a="${hash}"`);
   assert.is(withHash(hash, hash), hash);
+});
+test("the README has a row for each command", () => {
+  const readme = readFileSync(join(project, "README.md"), "utf8");
+  for (const name of commands.map((make) => make().name()))
+    assert.match(readme, `\n| \`moec ${name}`, `add a row with \`moec ${name}\` to the table of README.md`);
 });
 test("--help prints the usage, and nothing is done", async () => {
   const all = await Promise.all(own.map((name) => run(name, "--help")));

@@ -1,6 +1,6 @@
 // Weights that transformers wrote, and its logits. How they were made: scripts/peers/hf.py.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
@@ -44,6 +44,13 @@ async function entryOf(at: string): Promise<{ program: string; entry: string; pa
   await importModel({ folder: at, out });
   return { program: join(out, "model.moe"), entry: "Imported", params: out };
 }
+test("every family has a checkpoint and the numbers of transformers", () => {
+  for (const { type } of families)
+    assert.ok(
+      existsSync(join(hf, type, "expected.safetensors")),
+      `add ${type} to scripts/peers/hf_models.py, then run python scripts/peers/hf.py --write ${type}`,
+    );
+});
 for (const type of new Set([
   ...families.map((family) => family.type),
   "granitemoehybrid_dense",
