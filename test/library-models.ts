@@ -16,6 +16,7 @@ const parts = new Set([
   "JambaBlocks",
   "LagunaBlocks",
   "MiniMaxM3Blocks",
+  "MistralLarge4Blocks",
   "Lfm2Blocks",
   "NemotronBlocks",
   "Qwen4Blocks",

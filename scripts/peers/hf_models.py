@@ -685,6 +685,20 @@ MODELS = {
             | {"mscale": 0.7, "mscale_all_dim": 0.7, "llama_4_scaling_beta": 0.5}},
         "1GB",
     ),
+    # Heads turn in three blocks and do not in two; the third and the fourth read rows of the first and the second, and the third takes the keys that the second chose.
+    "mistral_large4_text": (
+        "MistralLarge4",
+        {
+            "text_config": {"num_hidden_layers": 5, "no_rope_layers": [1, 0, 1, 0, 1], "kv_source_layers": [0, 1, 0, 1, 4]}
+            | {"indexer_types": ["full", "full", "shared", "full", "full"], "intermediate_size": 10, "moe_intermediate_size": 4, "hidden_size": 8}
+            | {"n_routed_experts": 4, "num_experts_per_tok": 2, "routed_scaling_factor": 1.7, "num_attention_heads": 2, "num_key_value_heads": 2}
+            | LATENT | {"index_topk": 3, "index_n_heads": 8, "index_head_dim": 6, "rms_norm_eps": 1e-3, "final_logit_softcapping": 1.5}
+            | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 8, "attention_factor": 1.1}},
+            "vision_config": {"model_type": "pixtral", "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+            | {"image_size": 8, "patch_size": 4},
+        },
+        "1GB",
+    ),
     "longcat_flash": (
         "LongcatFlash",
         {"num_layers": 2, "num_attention_heads": 2, "ffn_hidden_size": 12, "expert_ffn_hidden_size": 6, "head_dim": 4, "rope_theta": 10000.0}

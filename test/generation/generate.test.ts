@@ -217,6 +217,11 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 5, Top: 3, IndexHeads: 4, IndexWidth: 6, Context: 12",
       "hunyuan4",
     ),
+    MistralLarge4: decoder(
+      "MistralLarge4",
+      "8, F: 10, H: 6, L: 8, Own: 4, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 5, Top: 3, IndexHeads: 4, IndexWidth: 6, Context: 12",
+      "mistral_large4",
+    ),
     FalconMamba: decoder("FalconMamba", "8, 2, 12, 3, 2, Context: 12", "mamba"),
     Gemma4Edge: decoder(
       "Gemma4Edge",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { compile } from "../../runtime/index.ts";
-import { header, kindsOfFamily, other, refuses } from "../hf-copies.ts";
+import { copy, header, kindsOfFamily, other, refused, refuses } from "../hf-copies.ts";
 import { project } from "../project.ts";
 
 const test = suite("models-choosing");
@@ -59,6 +59,38 @@ test("Hunyuan 4 has the blocks that its config.json says", async () => {
   program.close();
   const unsaid = { num_hidden_layers: 6, indexer_types: null, mlp_layer_types: null, layer_types: null };
   assert.deepEqual(found, kindsOfFamily("hy_v4", unsaid));
+});
+test("Mistral Large 4: which blocks turn heads, choose keys, read rows of another, and are mixtures", () => {
+  const type = "mistral_large4_text";
+  const text = (change: object): string =>
+    copy(type, (config) => ({ ...config, text_config: { ...(config["text_config"] as object), ...change } }));
+  const kinds = (change: object): unknown => openTransformers(text(change)).order;
+  const fails = (change: object, ...words: string[]): void => refused(() => openTransformers(text(change)), ...words);
+  const written = ["DenseKept", "MixtureStillKept", "MixtureReadingTaken", "MixtureStillReading", "Mixture"];
+  assert.deepEqual(kinds({}), written);
+  const unsaid = { kv_source_layers: null, no_rope_layers: null, indexer_types: null, mlp_layer_types: null };
+  const alone = ["Dense", "Mixture", "Mixture", "MixtureStill", "Mixture"];
+  assert.deepEqual(kinds(unsaid), alone);
+  assert.deepEqual(kinds({ ...unsaid, no_rope_layer_interval: 2 }), [
+    "Dense",
+    "MixtureStill",
+    "Mixture",
+    "MixtureStill",
+    "Mixture",
+  ]);
+  const rows = "that of the last layer before whose rows are read";
+  const lists = [
+    [0, 1, 0, 1, 2],
+    [0, 0, 2, 3, 4],
+    [0, 2, 2, 3, 4],
+    [0, 1, 0, 1],
+    [0, 1, 0.5, 1, 4],
+  ];
+  for (const list of lists) fails({ kv_source_layers: list }, "kv_source_layers is", rows);
+  fails({ kv_source_layers: [0, 1, 2, 1, 2], no_rope_layers: [1, 0, 0, 0, 0] }, "kv_source_layers is", rows);
+  fails({ no_rope_layers: [1, 0, 2, 0, 1] }, "no_rope_layers is", "a list of 0 and 1");
+  fails({ indexer_types: ["shared", "full", "full", "full", "full"] }, "indexer_types is");
+  fails({ final_logit_softcapping: 0 }, "final_logit_softcapping is 0", "above 0");
 });
 test("Qwen 4: which blocks have attention, whose indexer must be said", () => {
   const type = "qwen4_exp_text";

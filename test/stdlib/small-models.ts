@@ -363,6 +363,28 @@ export const models: Readonly<Record<string, Model>> = {
     }),
     file: "hunyuan4",
   },
+  MistralLarge4: {
+    ...like({
+      V: 19,
+      D: 8,
+      F: 10,
+      H: 6,
+      L: 8,
+      Own: 4,
+      Heads: 2,
+      E: 3,
+      K: 2,
+      R: 5,
+      A: 3,
+      P: 4,
+      C: 5,
+      Top: 3,
+      IndexHeads: 4,
+      IndexWidth: 6,
+      Context: 8,
+    }),
+    file: "mistral_large4",
+  },
   LongcatFlash: {
     ...like({
       V: 19,

@@ -147,6 +147,8 @@ const models = {
     "DeepSeekV4(V: 19, D: 8, H: 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, std: 0.5)",
   Hunyuan4:
     "Hunyuan4(V: 19, D: 8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
+  MistralLarge4:
+    "MistralLarge4(V: 19, D: 8, F: 10, H: 6, L: 8, Own: 4, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 5, Top: 3, IndexHeads: 8, IndexWidth: 6, std: 0.5)",
   Qwen4:
     "Qwen4(V: 19, D: 8, H: 6, F: 5, L: 4, N: 2, Low: 3, Heads: 2, Groups: 1, A: 4, Size: 2, Top: 1, IndexHeads: 8, IndexWidth: 4, Keys: 1, Values: 2, KeyWidth: 3, ValueWidth: 2, E: 3, K: 2, part: 0.5, Chunk: 4, std: 0.5)",
   Qwen4Blocks: `Qwen4Blocks(19, 8, 2, 3, 3, [${ngrams("end: 3")}, Qwen4Choosing(8, 2, 3, 6, 5, 3, 2, 2, 1, 4, 2, 1, 8, 4, std: 0.5), ${ngrams("Grams: 2, GramWidth: 2")}], std: 0.5)`,
@@ -175,6 +177,7 @@ const files = new Map<string, string>([
   ["DeepSeekV32", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["Hunyuan4", "hunyuan4"],
+  ["MistralLarge4", "mistral_large4"],
   ["Qwen4", "qwen4"],
   ["Qwen4Blocks", "qwen4"],
   ["MiniMax", "minimax"],
@@ -266,6 +269,7 @@ for (const name of full
       "DeepSeekV32",
       "DeepSeekV4",
       "Hunyuan4",
+      "MistralLarge4",
       "Qwen4",
       "Qwen4Blocks",
       "MiniMax",

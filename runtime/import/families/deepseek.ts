@@ -193,7 +193,7 @@ const indexerWords = new Map([
   ["S", "shared"],
 ]);
 /** Of GLM-5's blocks, which have an indexer, as transformers finds it; undefined if what is said fits no model. */
-function indexersOf(config: Json): readonly unknown[] | undefined {
+export function indexersOf(config: Json): readonly unknown[] | undefined {
   const { indexer_types: types = null, index_topk_pattern: pattern = null, num_hidden_layers: layers } = config;
   const letters = typeof pattern === "string" ? Array.from(pattern, (c) => indexerWords.get(c)) : pattern;
   const said = types ?? letters;
@@ -205,7 +205,7 @@ function indexersOf(config: Json): readonly unknown[] | undefined {
 }
 const sharesIndexers = (config: Json): boolean => indexersOf(config)?.includes("shared") ?? false;
 /** The only accepted values: lists that say so of each block, of which the first has an indexer. */
-const indexerLists: Family["supported"] = Object.fromEntries(
+export const indexerLists: Family["supported"] = Object.fromEntries(
   ["indexer_types", "index_topk_pattern", "index_topk_freq", "index_skip_topk_offset"].map((key) => [
     key,
     (config: Json) => {

@@ -37,6 +37,7 @@ import { falconMamba, mamba } from "./mamba.ts";
 import { mimoV2Flash } from "./mimo.ts";
 import { minimax } from "./minimax.ts";
 import { minimaxM3Text } from "./minimax-m3.ts";
+import { mistralLarge4 } from "./mistral-large4.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe } from "./mixtral.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
@@ -124,6 +125,7 @@ export const families: readonly Family[] = [
   gemma4UnifiedText,
   cohere2Moe,
   mistral4,
+  mistralLarge4,
   dbrx,
   longcatFlash,
   mimoV2Flash,
