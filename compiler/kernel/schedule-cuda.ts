@@ -6,6 +6,7 @@ import {
   type Choices,
   type Contraction,
   partialSumColumns,
+  type QueryTasks,
   type Schedule,
 } from "./schedule.ts";
 
@@ -133,7 +134,8 @@ function wideAttention({ keys, values, nested, bytes }: AttentionShape): Attenti
  * Few queries over many keys make few tasks: split 512 keys and more, which take longer than another launch, into as many pieces as fill the
  * multiprocessors. The keys and values of a piece are more bytes than its sums, which that launch joins.
  */
-function keyPieces(tasks: number, keys: number, rows: number): number {
+function keyPieces({ texts, each, keys, rows }: QueryTasks): number {
+  const tasks = texts * each;
   if (tasks >= multiprocessors || keys < 512) return 1;
   return Math.min(32, Math.floor(keys / Math.min(256, 4 * rows)), Math.ceil((2 * multiprocessors) / tasks));
 }

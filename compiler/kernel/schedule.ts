@@ -90,12 +90,19 @@ export interface AttentionTile {
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly separatePasses?: boolean;
 }
+/** The tasks of an attention: `each` for each of `texts` sequences, of `rows` queries and `keys` keys. */
+export interface QueryTasks {
+  readonly texts: number;
+  readonly each: number;
+  readonly rows: number;
+  readonly keys: number;
+}
 /** What a target decides about the kernels of attention. */
 export interface AttentionChoices {
   /** The tile; null if heads are too wide. */
   tile(shape: AttentionShape): AttentionTile | null;
-  /** Into how many pieces `keys` keys are split when there are `tasks` tasks of `rows` queries; 1: they are not. */
-  keyPieces(tasks: number, keys: number, rows: number): number;
+  /** Into how many pieces the keys of a task are split; 1: they are not. */
+  keyPieces(tasks: QueryTasks): number;
   /** So many queries of a head are few: the heads that share keys are then rows of one task, which reads the keys once. */
   readonly fewQueries: number;
   /**
@@ -175,7 +182,8 @@ export const hostChoices: Choices = {
   attention: {
     tile: ({ backward, queries }) =>
       backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
-    keyPieces: (taken, keys) => Math.max(1, Math.min(Math.ceil(16 / taken), Math.floor(keys / 512))),
+    // Whatever the number of texts: a text has the same bits alone and beside others.
+    keyPieces: ({ each, keys }) => Math.max(1, Math.min(Math.ceil(16 / each), Math.floor(keys / 512))),
     transposed: { queries: 64, heads: tasks, maxGradients: 1 << 20 },
     fewQueries: 8,
   },

@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { interpret } from "../../compiler/graph/interpret.ts";
-import { distance } from "../graphs.ts";
+import { distance, ndarray } from "../graphs.ts";
 import { kernelsOf, lowered, valuesOf, widthsInTurn } from "../host/compare.ts";
 import { compiled, runSequences } from "../host/run.ts";
 import { attended, cases, storesFor, tasksOf } from "./few-queries.ts";
@@ -53,4 +53,25 @@ for (const { flags, some } of widthsInTurn(runs))
       });
     }
   });
+test("a text has the same bits alone and beside others, however long its past", () => {
+  const texts = 16;
+  const shape = { B: 1, G: 2, R: 2, T: 1, U: 1613, A: 36, C: 32 };
+  const alone = { shape, at: [1499] };
+  const beside = { shape: { ...shape, B: texts }, at: Array.from({ length: texts }, () => 1499) };
+  const [one, many] = [attended(alone, "f32"), attended(beside, "f32")];
+  const stores = storesFor(alone, one);
+  const copies = [...stores].map(([name, { dtype, shape, data }]) => {
+    const all = Array.from({ length: texts }, () => [...data]).flat();
+    return [name, ndarray(dtype, [texts, ...shape.slice(1)], all)] as const;
+  });
+  const both = [
+    { sequence: lowered(one), stores },
+    { sequence: lowered(many), stores: new Map(copies) },
+  ];
+  const lib = compiled(kernelsOf(both.map(({ sequence }) => sequence)), ["-march=native", "-O2"]);
+  const [own = [], others = []] = runSequences(both, 2, lib);
+  own.forEach((values, r) =>
+    assert.equal([...(others[r] ?? [])], Array.from({ length: texts }, () => [...values]).flat(), `result ${r}`),
+  );
+});
 test.run();

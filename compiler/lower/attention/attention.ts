@@ -42,9 +42,10 @@ export function keyPieces(node: Node, choices: Choices): number {
   const { B, G, R, T, U } = sizesOf(node);
   const shape = attentionShape(node, choices);
   const { queries } = shape;
-  const heads = (B * G * R * T) / queries;
   const tile = choices.attention.tile(shape);
-  return tile ? choices.attention.keyPieces(heads * Math.ceil(queries / tile.rows), U, tile.rows) : 1;
+  if (!tile) return 1;
+  const each = ((G * R * T) / queries) * Math.ceil(queries / tile.rows);
+  return choices.attention.keyPieces({ texts: B, each, rows: tile.rows, keys: U });
 }
 /** The queries of a task. */
 interface QueryRows {
