@@ -75,6 +75,10 @@ export class Program {
   get names(): string[] {
     return modelStores(this.#executable).flatMap(namesOf);
   }
+  /** The dtype and shape of each input that `run` takes. Those with a default are among them if `given` names them. */
+  get inputs(): Map<string, { readonly dtype: DType; readonly shape: readonly number[] }> {
+    return new Map([...this.#inputs].map(([name, { dtype, shape }]) => [name, { dtype, shape }]));
+  }
   /** A copy of the value of a parameter or state; `name` is one of `names`. */
   read(name: string): Tensor {
     this.#requireIdle();

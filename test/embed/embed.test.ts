@@ -80,6 +80,13 @@ for (const target of targets) {
       await assertProblem(use, "is closed", "compile it again");
     assert.equal(program.names, ["w"]);
   });
+  test(`a program says which inputs it takes, on ${target}`, async () => {
+    const x = ["x", { dtype: "f32", shape: [2, 4] }];
+    await withCompiled({ target }, async ({ inputs }) => assert.equal([...inputs], [x]));
+    await withCompiled({ target, given: ["scale"] }, async ({ inputs }) =>
+      assert.equal([...inputs], [x, ["scale", { dtype: "f32", shape: [] }]]),
+    );
+  });
   test(`parameters are neither read nor set while a run lasts, on ${target}`, () =>
     withCompiled({ target }, async (program) => {
       await first(program, filled(1));

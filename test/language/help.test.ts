@@ -3,6 +3,8 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { builtins } from "../../compiler/check/builtins/list.ts";
+import { nameHelp } from "../../compiler/syntax/help.ts";
 import { project } from "../project.ts";
 import { errorsIn } from "./checked.ts";
 
@@ -463,6 +465,9 @@ test("the modules that a wrong path is told are all there are", () => {
   const modules = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((f) => f.endsWith(".moe"));
   const [error] = errorsIn('import { x } from "std/everything"');
   for (const module of modules) assert.match(error?.help ?? "", `std/${module.slice(0, -4)}`);
+});
+test("no name that is built in is told another way to write it", () => {
+  for (const name of builtins.keys()) assert.is(nameHelp(name), null, name);
 });
 for (const [name, [text, help]] of Object.entries(helps))
   test(`help: ${name}`, () => assert.equal([...new Set(errorsIn(text).map((d) => d.help))], [help]));

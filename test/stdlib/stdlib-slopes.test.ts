@@ -13,7 +13,7 @@ const { Slopes, Softplus } = moe<"Slopes" | "Softplus">`
   layer Slopes() {
     forward(x: float[16, N]) -> float[N] {
       let leaky = maximum(0.01 * x[8], x[8])
-      let elu = where(x[9] > 0, x[9], exp(minimum(x[9], 0)) - 1)
+      let elu = where(x[9] > 0, x[9], expm1(minimum(x[9], 0)))
       let mish = x[10] * tanh(softplus(x[10]))
       let log_sigmoid = -softplus(-x[11])
       return relu(x[0]) + relu_squared(x[1]) + abs(x[2]) + silu(x[3]) + gelu(x[4]) + gelu_tanh(x[5]) + softplus(x[6]) + root_softplus(x[7])
