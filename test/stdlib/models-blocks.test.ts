@@ -289,7 +289,7 @@ test("of models that are lists of blocks each value is one of the model or of a 
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;
     const { kinds } = blocks;
-    const all = typeof kinds === "function" ? kinds({ ple_layer_ids: [1], num_hidden_layers: 1 }) : kinds;
+    const all = typeof kinds === "function" ? kinds({ ple_layer_ids: [1], num_hidden_layers: 2 }) : kinds;
     const layers = Object.values(all).map((of) => (typeof of === "string" ? of : of.layer));
     const names = `import { ${[...new Set(layers)].join(", ")} } from "std/models/${file}"`;
     const { model = "LanguageModel" } = blocks;
