@@ -26,8 +26,10 @@ const words: Readonly<Record<string, string>> = {
 };
 export const foreignHelp = (word: string): string | null => (Object.hasOwn(words, word) ? (words[word] ?? null) : null);
 
+/** For each line of names, apart by blanks, what is said. */
+export type Remedies = readonly (readonly [names: string, help: string])[];
 /** Functions and values of PyTorch and NumPy that are named or written differently here. */
-const names: readonly (readonly [names: string, help: string])[] = [
+export const foreignNames: Remedies = [
   ["ones zeros full ones_like zeros_like", "a number stretches to a declared type: `let y: float[N, D] = 1`"],
   ["expand repeat broadcast_to", "a value stretches to a declared type: `let y: float[N, D] = x`"],
   ["None null newaxis unsqueeze", "in an index, `new` makes an axis: `x[..., new]`"],
@@ -123,7 +125,7 @@ const names: readonly (readonly [names: string, help: string])[] = [
 ];
 const alongLast = "it is along the last axis: `transpose` another to there first";
 /** Builtins that take fewer arguments here than in other libraries. */
-const shorter: readonly (readonly [names: string, help: string])[] = [
+const shorter: Remedies = [
   ["range", "it begins at 0: from a until before b is `a + range(b - a)`"],
   ["reshape uniform gaussian", "the sizes are one list: `[N, D]`"],
   ["top_k sort", alongLast],
@@ -145,7 +147,7 @@ export const absentArgumentHelp = (builtin: string, name: string): string | null
 export const tooManyHelp = (name: string): string | null =>
   shorter.find(([all]) => all.split(" ").includes(name))?.[1] ?? null;
 /** Arguments of PyTorch and NumPy that are named differently here. */
-const argumentNames: readonly (readonly [names: string, here: string])[] = [
+export const foreignArguments: readonly (readonly [names: string, here: string])[] = [
   ["dim dims axes", "axis"],
   ["keepdim keepdims", "keep"],
   ["weight_decay", "decay"],
@@ -154,11 +156,11 @@ const argumentNames: readonly (readonly [names: string, here: string])[] = [
 ];
 /** The name, among `names`, of what another library calls `name`. */
 export const localArgumentName = (name: string, names: readonly string[]): string | undefined =>
-  argumentNames.find(([all, here]) => all.split(" ").includes(name) && names.includes(here))?.[1];
+  foreignArguments.find(([all, here]) => all.split(" ").includes(name) && names.includes(here))?.[1];
 /** Module prefixes of other languages; functions have none here. */
 export const isForeignModule = (name: string): boolean => /^(torch|nn|F|np|numpy|jnp|jax|math)$/.test(name);
 
-const dtypes: readonly (readonly [names: string, help: string])[] = [
+export const foreignDtypes: Remedies = [
   ["float32 Float32", "write `f32`"],
   ["float64 double", "write `f64`"],
   ["bfloat16 float16 half f16", "write `bf16`"],
@@ -167,12 +169,12 @@ const dtypes: readonly (readonly [names: string, help: string])[] = [
   ["Tensor tensor", "a tensor's type is its dtype and its sizes: `float[N, D]`"],
 ];
 export const dtypeHelp = (name: string): string =>
-  dtypes.find(([all]) => all.split(" ").includes(name))?.[1] ??
+  foreignDtypes.find(([all]) => all.split(" ").includes(name))?.[1] ??
   "the dtypes are `f32 f64 bf16 i32 bool` and `float`, the program's working type";
 
 /** The remedy for a name that is declared nowhere; null if there is none. */
 export const nameHelp = (name: string): string | null =>
-  names.find(([all]) => all.split(" ").includes(name))?.[1] ?? foreignHelp(name);
+  foreignNames.find(([all]) => all.split(" ").includes(name))?.[1] ?? foreignHelp(name);
 
 const signs: Readonly<Record<string, string>> = {
   ";": "leave it out: line ends mean nothing, and statements need no separator",

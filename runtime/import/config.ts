@@ -126,8 +126,15 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
     type === undefined
       ? `${path} has no model_type: transformers did not write it`
       : `${path}: the model_type is ${shown(type)}, which the standard library does not have`,
-    `the library has ${[...new Set(families.map((f) => f.type))].toSorted().join(", ")}; write another in the .moe language, and give it renamed weights by \`--params\` (docs/from-pytorch.md)`,
+    `${likeIt(type)}docs/from-pytorch.md lists all that it has; write another in the .moe language, and give it renamed weights by \`--params\``,
   );
+}
+const firstWord = (name: string): string => /^[a-z]*/.exec(name)?.[0] ?? "";
+/** The families whose names begin with the same word. */
+function likeIt(type: unknown): string {
+  const all = [...new Set(families.map((f) => f.type))].toSorted();
+  const like = typeof type === "string" ? all.filter((name) => firstWord(name) === firstWord(type)) : [];
+  return like.length > 0 ? `it has ${like.join(", ")}; ` : "";
 }
 /** RoPE's settings are one object for all blocks, or for each known kind of blocks; where none of its keys were found, defaults would stand for what is said. */
 function requireRopeKinds(path: string, { model, ropeKinds = [] }: Family, config: Json): void {

@@ -17,7 +17,12 @@ test("a configuration that the model cannot have is a Problem that names the key
   refused(
     () => openTransformers(copy("mixtral", (c) => ({ ...c, model_type: "gpt2" }))),
     '"gpt2"',
-    "glm4v_moe_text, glm_moe_dsa, gpt_oss, granitemoe,",
+    "it has gpt_oss; docs/from-pytorch.md",
+  );
+  refused(
+    () => openTransformers(other("mixtral", { model_type: "glm5_next" })),
+    "it has glm4, ",
+    ", glm_moe_dsa; docs",
   );
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
