@@ -7,6 +7,7 @@ const otherParts = [
   "vision_tower.",
   "vision_embedder.",
   "visual.",
+  "vit.",
   "multi_modal_projector.",
   "mm_projector.",
   "patch_merge_mlp.",

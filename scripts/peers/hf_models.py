@@ -650,6 +650,20 @@ MODELS = {
         | LATENT | {"q_lora_rank": 6},
         "1GB",
     ),
+    # The same with images, in whose bottlenecks the norms are the model's.
+    "hy_v4_vl_text": (
+        "HYV4VL",
+        {
+            "text_config": {"num_hidden_layers": 3, "indexer_types": ["full", "shared", "full"], "mlp_layer_types": ["sparse", "dense", "sparse"]}
+            | {"hidden_size": 8, "intermediate_size": 10, "moe_intermediate_size": 4, "n_routed_experts": 4, "num_experts_per_tok": 2}
+            | {"num_attention_heads": 2, "hc_mult": 2, "rms_norm_eps": 1e-3, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 10}
+            | {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [1, 1, 2]}}
+            | LATENT | {"q_lora_rank": 6, "qk_rope_head_dim": 8},
+            "vision_config": {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "out_hidden_size": 8}
+            | {"patch_size": 4, "max_image_size": 8},
+        },
+        "1GB",
+    ),
     # A block of each kind twice; blocks of 2 keys, of which a query sees two.
     "qwen4_exp_text": (
         "Qwen4Exp",

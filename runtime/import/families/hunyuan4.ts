@@ -1,7 +1,7 @@
 // Hunyuan 4: latent attention with sinks over keys that an indexer chooses, mixtures, and independent streams.
 import type { Family, Json } from "../family.ts";
 import { deepseekV32 } from "./deepseek.ts";
-import { required, stackedExpertNames, wordOfEach } from "./shared.ts";
+import { constant, required, stackedExpertNames, wordOfEach } from "./shared.ts";
 
 const indexers = wordOfEach("indexer_types", ["full", "shared"], (i) =>
   i === 0 || (i - 1) % 4 === 0 ? "full" : "shared",
@@ -22,6 +22,7 @@ const connectionNames = (theirs: string, own: string, ours: string): Family["nam
       [`model.hc_head.hc_${part}`, `streams.${name}`],
       [`model.hc_head.hc_head_${part}`, `streams.${name}`],
       [`model.hc_pre.hc_head.hc_head_${part}`, `streams.${name}`],
+      [`model.hc_head.hc_pre.hc_head_${part}`, `streams.${name}`],
     ]),
   );
 /** The gate of a wide layer, of the shared expert, and of what heads give. */
@@ -77,4 +78,10 @@ export const hunyuan4: Family = {
       return feed.map((kind, i) => `${taking(i)}${kind === "dense" ? "Dense" : "Mixture"}`);
     },
   },
+};
+/** The text model of Hunyuan 4 as it is released, which reads images. */
+export const hunyuan4Text: Family = {
+  ...hunyuan4,
+  type: "hy_v4_vl_text",
+  header: { ...hunyuan4.header, latent_eps: { keys: ["rms_norm_eps"], fallback: 1e-5 }, paired: constant(true) },
 };

@@ -23,7 +23,7 @@ import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
-import { hunyuan4 } from "./hunyuan4.ts";
+import { hunyuan4, hunyuan4Text } from "./hunyuan4.ts";
 import { jamba } from "./jamba.ts";
 import { jetmoe } from "./jetmoe.ts";
 import { kimiLinear, ling3 } from "./kimi-linear.ts";
@@ -146,6 +146,7 @@ export const families: readonly Family[] = [
   minimax,
   deepseekV4,
   hunyuan4,
+  hunyuan4Text,
   qwen4,
   minimaxM3Text,
   jetmoe,
