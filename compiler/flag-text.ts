@@ -9,7 +9,7 @@ export const precisionFlagText = (precision: string): string =>
   flagText(`--precision ${precision}`, `precision: "${precision}"`);
 export const weightsFlagText = (weights: Weights): string => flagText(`--weights ${weights}`, `weights: "${weights}"`);
 export const inputFlagText = (name: string): string =>
-  `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`run({ ${name}: ... })\`)`;
+  `\`--input FILE.json\` with { "${name}": ... } in it (in TypeScript \`{ ${name}: ... }\` of \`run\`, or of each batch)`;
 export const declarationFlagText = flagText("--entry NAME", 'declaration: "NAME"');
 export const modelFlagText = flagText("--model NAME", 'model: "NAME"');
 export const batchFlagText = flagText("--batch N", "batch");

@@ -52,7 +52,7 @@ for (const target of targets)
       const wrong: [inputs: unknown, message: string, help: string][] = [
         [undefined, "no object of names", "by name"],
         [new Map([["x", filled(1)]]), "no object of names", "by name"],
-        [{}, "input x of forward is missing", "reads x"],
+        [{}, "input x of forward is missing", "`{ x: ... }` of `run`, or of each batch"],
         [{ X: filled(1) }, "no input X", "reads x"],
         [{ x: filled(1), scale: filled(1, 1) }, "no input scale", "`given`"],
         [{ x: undefined }, "x is given undefined", "typed array"],
