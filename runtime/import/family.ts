@@ -92,7 +92,7 @@ export interface Family {
  */
 export interface Blocks {
   readonly model?: string;
-  /** For each kind of block our layer, of the family's file; computed from a supported config.json where there are as many as that says. */
+  /** For each kind of block, whose name becomes that of a layer, our layer, of the family's file; computed from a supported config.json where there are as many as that says. */
   readonly kinds: Kinds | ((config: Json) => Kinds);
   /** The kind of each block, from a supported config.json. */
   readonly order: (config: Json) => readonly string[];

@@ -31,6 +31,9 @@ function listed(
   const kinds = Object.entries(all)
     .filter(([kind]) => order.includes(kind))
     .map(([kind, of]) => ({ kind, without: [], gives: {}, ...(typeof of === "string" ? { layer: of } : of) }));
+  for (const { kind } of kinds)
+    if (!/^[A-Za-z]\w*$/.test(kind))
+      throw new Error(`blocks.kinds of ${family.type}: \`${kind}\` names a layer: letters, digits and _`);
   const { model } = family.blocks ?? {};
   const base = model ?? "LanguageModel";
   const imports = [

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
 import { families } from "../../runtime/import/families/index.ts";
 import { importModel } from "../../runtime/import/import-model.ts";
+import { programOf } from "../../runtime/import/program.ts";
 import { readSafetensors, tensor, writeSafetensors } from "../../runtime/index.ts";
 import { copy, type Header, header, hf, other, refused, refuses, without } from "../hf-copies.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -458,5 +459,10 @@ test("layers are not more than a model can have, and sizes are whole", () => {
   refused(() => openTransformers(other("glm4_moe", more)), "num_nextn_predict_layers is 10000000000");
   refused(() => openTransformers(other("olmoe", { norm_topk_prob: 2 })), "norm_topk_prob is 2", "true or false");
   refused(() => openTransformers(other("olmoe", { tie_word_embeddings: "no" })), 'tie_word_embeddings is "no"');
+});
+test("a kind of block whose name cannot be a layer's is told by name", () => {
+  const opened = openTransformers(join(hf, "mixtral"));
+  const listed = { ...opened, kinds: { "sliding window": "Mixtral" }, order: ["sliding window"] };
+  assert.throws(() => programOf(listed, 8), /blocks.kinds of mixtral: `sliding window` names a layer/);
 });
 test.run();
