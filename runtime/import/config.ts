@@ -98,6 +98,8 @@ function besideIn(folder: string): Json {
   const { quantization } = readJson(path);
   return isJsonObject(quantization) ? { quantization_config: { ...quantization, quant_method: "modelopt" } } : {};
 }
+/** Where a larger model's config.json may have that of its text model; the second in Nemotron 3 Omni as it is released. */
+export const textKeys = ["text_config", "llm_config"];
 interface TextModel {
   readonly family: Family;
   readonly config: Json;
@@ -107,13 +109,11 @@ const familyOf = (config: Json): Family | undefined =>
 function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const { model_type: type, thinker_config: thinker } = whole;
   const around = isJsonObject(thinker) ? { ...whole, ...thinker } : whole; // Qwen3-Omni's text model is two levels down
-  const { text_config: text } = around;
+  const text = textKeys.map((key) => around[key]).find(isJsonObject);
   const family = familyOf(whole);
   if (family) return { family, config: whole };
-  const inner = isJsonObject(text)
-    ? (families.find((f) => type !== undefined && f.outerType === type) ?? familyOf(text))
-    : undefined;
-  if (inner && isJsonObject(text)) {
+  const inner = text && (families.find((f) => type !== undefined && f.outerType === type) ?? familyOf(text));
+  if (inner) {
     const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];
     return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };
   }

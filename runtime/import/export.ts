@@ -19,7 +19,7 @@ import {
   storedTensor,
 } from "../storage/stored-tensor.ts";
 import { convert, numbers, sameValues, showShape, transposed, zeros } from "../tensor.ts";
-import { besideConfig, openTransformers, type TransformersModel } from "./config.ts";
+import { besideConfig, openTransformers, type TransformersModel, textKeys } from "./config.ts";
 import type { Json } from "./family.ts";
 import { readJson } from "./weight-files.ts";
 import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
@@ -71,7 +71,7 @@ export function exportModel({ folder, like, out, average, warn }: ExportOptions)
 
 /** A config.json with its text model's, and that of what is around it, changed in the same way. */
 function withParts(json: Json, change: (part: Json) => Json): Json {
-  const parts = ["text_config", "thinker_config"].flatMap((key): [string, Json][] => {
+  const parts = [...textKeys, "thinker_config"].flatMap((key): [string, Json][] => {
     const part = json[key];
     return isJsonObject(part) ? [[key, change(part)]] : [];
   });

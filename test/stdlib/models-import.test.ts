@@ -350,6 +350,18 @@ test("Qwen3-Omni's text model is within its thinker, beside what hears and speak
   writeSafetensors(path, new Map([...own, voice]));
   assert.deepEqual(parametersOf(at), parametersOf(join(hf, "qwen3_omni_moe_text")));
 });
+test("Nemotron 3 Omni's text model is where its release has it, beside what sees and hears", () => {
+  const at = copy("nemotron_h", (text) => ({ model_type: "NemotronH_Nano_Omni_Reasoning_V3", llm_config: text }));
+  const path = join(at, "model.safetensors");
+  const own = [...readSafetensors(path)].map(([name, t]) => [`language_model.${name}`, t] as const);
+  const others = [
+    "mlp1.0.weight",
+    "sound_encoder.encoder.layers.0.norm_out.bias",
+    "vision_model.radio_model.model.norm",
+  ];
+  writeSafetensors(path, new Map([...own, ...others.map((name) => [name, tensor("f32", [1], [1])] as const)]));
+  assert.deepEqual(parametersOf(at), parametersOf(join(hf, "nemotron_h")));
+});
 test("Nemotron-H's weights may have the names of the model within transformers", () => {
   const at = copy("nemotron_h", (c) => c);
   const path = join(at, "model.safetensors");
