@@ -356,6 +356,9 @@ test("Nemotron 3 Omni's text model is where its release has it, beside what sees
   const own = [...readSafetensors(path)].map(([name, t]) => [`language_model.${name}`, t] as const);
   const others = [
     "mlp1.0.weight",
+    "vision_projector.vision_final_layernorm.weight",
+    "vision_final_layernorm.weight",
+    "sound_projection.norm.weight",
     "sound_encoder.encoder.layers.0.norm_out.bias",
     "vision_model.radio_model.model.norm",
   ];

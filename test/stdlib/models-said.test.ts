@@ -21,20 +21,21 @@ const channels = {
   config_groups: { group_0: { weights: { type: "float", num_bits: 8, symmetric: true, strategy: "channel" } } },
 };
 
-test("what is quantised may be said within text_config alone, as Kimi K2.5 has it, and of caches", async () => {
-  const [like, run, out] = [temporaryFolder(), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
-  const quantised = { ...channels, kv_cache_scheme: { num_bits: 8, type: "float" } };
-  const text = readJson(join(hf, "llama", "config.json"));
-  const whole = { model_type: "larger", text_config: { ...text, quantization_config: quantised } };
-  writeFileSync(join(like, "config.json"), JSON.stringify(whole));
-  const own = [...readSafetensors(join(hf, "llama", "model.safetensors"))];
-  const scale = ["language_model.model.layers.0.self_attn.k_scale", fromNumbers("f32", [1], [1])] as const;
-  const all = [...own.map(([name, t]) => [`language_model.${name}`, t] as const), scale];
-  writeSafetensors(join(like, "model.safetensors"), new Map(all));
-  await importModel({ folder: like, out: run });
-  exportModel({ folder: run, like, out, warn: assert.fail });
-  assert.deepEqual(readJson(join(out, "config.json")), { model_type: "larger", text_config: text });
-});
+for (const key of ["text_config", "llm_config"])
+  test(`what is quantised may be said within ${key} alone, as Kimi K2.5 has it, and of caches`, async () => {
+    const [like, run, out] = [temporaryFolder(), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
+    const quantised = { ...channels, kv_cache_scheme: { num_bits: 8, type: "float" } };
+    const text = readJson(join(hf, "llama", "config.json"));
+    const whole = { model_type: "larger", [key]: { ...text, quantization_config: quantised } };
+    writeFileSync(join(like, "config.json"), JSON.stringify(whole));
+    const own = [...readSafetensors(join(hf, "llama", "model.safetensors"))];
+    const scale = ["language_model.model.layers.0.self_attn.k_scale", fromNumbers("f32", [1], [1])] as const;
+    const all = [...own.map(([name, t]) => [`language_model.${name}`, t] as const), scale];
+    writeSafetensors(join(like, "model.safetensors"), new Map(all));
+    await importModel({ folder: like, out: run });
+    exportModel({ folder: run, like, out, warn: assert.fail });
+    assert.deepEqual(readJson(join(out, "config.json")), { model_type: "larger", [key]: text });
+  });
 test("what is quantised holds wherever it is said: beside a null, and of Qwen3-Omni's thinker alone", () => {
   const text = readJson(join(hf, "llama", "config.json"));
   const quantised = { quantization_config: channels };
