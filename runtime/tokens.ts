@@ -61,18 +61,18 @@ export type Tokens = Uint8Array | Int32Array;
 export const isTarget = (kept: number): boolean => kept >= 0;
 export const tokenOf = (kept: number): number => (isTarget(kept) ? kept : ~kept);
 /** Documents, one after the other. */
-export interface Documents<T extends Tokens = Tokens> {
+export interface Documents<T extends { readonly length: number } = Tokens> {
   readonly tokens: T;
   /** Where each begins, in order: places in bytes of any number. */
   readonly starts: Float64Array;
 }
 /** A text as a single document. */
-export const oneDocument = <T extends Tokens>(tokens: T): Documents<T> => ({
+export const oneDocument = <T extends { readonly length: number }>(tokens: T): Documents<T> => ({
   tokens,
   starts: Float64Array.of(...(tokens.length > 0 ? [0] : [])),
 });
 /** Where the documents of several texts begin once these follow one another. */
-export function joinStarts(texts: readonly Documents[]): Float64Array {
+export function joinStarts(texts: readonly Documents<{ readonly length: number }>[]): Float64Array {
   const all = new Float64Array(texts.reduce((sum, { starts }) => sum + starts.length, 0));
   let [count, at] = [0, 0];
   for (const { tokens, starts } of texts) {

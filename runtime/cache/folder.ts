@@ -15,6 +15,10 @@ export interface CacheStats {
   readonly limit: number;
 }
 export const gibibyte = 2 ** 30;
+function bytesOfDisk(path: string): number {
+  const { blocks, bsize } = withFileErrors(path, "read", () => fs.statfsSync(path));
+  return blocks * bsize;
+}
 const hour = 3_600_000;
 const ours = /^[0-9a-f]{64}\.(so|key|plan|tokens|[0-9a-f]{16}\.part)$/;
 
@@ -51,18 +55,18 @@ export class CacheFolder {
 
   /**
    * Makes the folder `holds` in `root`, with mode 0700. One that belongs to, or can be written by, another user is a Problem. `limit` and `room` are in
-   * bytes: a folder over the limit is emptied until there is as much room.
+   * bytes: a folder over the limit is emptied until there is as much room. `share`: a share of the disk, which is the limit if it is more.
    */
-  constructor(holds: "kernels" | "tokens", root: string, limit: number, room = 0) {
+  constructor(holds: "kernels" | "tokens", root: string, limit: number, { room = 0, share = 0 } = {}) {
     this.path = join(root, holds);
     this.#holds = holds;
-    this.#limit = limit;
     this.#room = room;
     try {
       makeFolder(this.path, 0o700);
     } catch (cause) {
       throw this.#writeProblem(cause);
     }
+    this.#limit = Math.max(limit, share > 0 ? Math.floor(share * bytesOfDisk(this.path)) : 0);
     const found = fs.statSync(this.path);
     const doubt = untrustedReason(found);
     if (doubt !== null) throw new Problem(`the cache ${this.path} ${doubt}: what it holds could be anybody's`, remedy);
@@ -110,11 +114,11 @@ export class CacheFolder {
     }
   }
   /**
-   * Deletes least recently used files if the cache is over its limit; never the file just written, nor one that another process may still be writing.
+   * Deletes least recently used files if the cache is over its limit; never the file just written, those `used`, nor one that another process may still be writing.
    * Tens of thousands of files take long to list, so a process does it only when what it knows of does not fit; at first, when it has written a
    * 64th of the limit, or a name (which is a hash) that begins with 0, as one in 16 of all processes' files does.
    */
-  prune(keep: string): void {
+  prune(keep: string, used: ReadonlySet<string> = new Set()): void {
     const isDue =
       this.#listed === undefined
         ? this.#written > this.#limit / 64 || keep.startsWith("0")
@@ -123,10 +127,10 @@ export class CacheFolder {
     const files = this.#files().toSorted((a, b) => a.used - b.used);
     let bytes = total(files);
     const most = bytes > this.#limit ? this.#limit - this.#room : bytes;
-    for (const { name, used, bytes: size } of files) {
+    for (const { name, used: last, bytes: size } of files) {
       const part = name.endsWith(".part");
-      const stale = part && used < Date.now() - hour;
-      if (name === keep || (part ? !stale : bytes <= most)) continue;
+      const stale = part && last < Date.now() - hour;
+      if (name === keep || used.has(name) || (part ? !stale : bytes <= most)) continue;
       this.#remove(name);
       bytes -= size;
     }

@@ -12,7 +12,7 @@ export class KernelCache {
 
   /** `limit` is in bytes. */
   constructor(root: string = cacheFolder(), limit: number = gibibyte) {
-    this.#files = new CacheFolder("kernels", root, limit, limit / 8);
+    this.#files = new CacheFolder("kernels", root, limit, { room: limit / 8 });
     this.folder = this.#files.path;
   }
 

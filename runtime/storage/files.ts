@@ -91,7 +91,7 @@ export function readInto<T extends ArrayBufferView>(array: T, file: number, posi
   return array;
 }
 /** SHA-256 of a text, or of any number of bytes. */
-export function sha256(content: string | Iterable<Uint8Array>): string {
+export function sha256(content: string | Iterable<ArrayBufferView>): string {
   const hash = createHash("sha256");
   if (typeof content === "string") return hash.update(content).digest("hex");
   for (const chunk of content) for (const piece of splitBytes(chunk)) hash.update(piece);

@@ -2,46 +2,35 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { threefry } from "../../compiler/ops/random.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
-import { sum } from "../../compiler/types/numbers.ts";
+import { fromTo, sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, ownTokens, type TokenCache } from "../cache/tokens.ts";
 import { storeOfInput, type Tensor } from "../executable/executable.ts";
 import type { Figures } from "../figures.ts";
-import { readBytes, requireBufferSize, sha256 } from "../storage/files.ts";
+import { countBelow, type TokenText } from "../storage/token-text.ts";
 import { fromNumbers } from "../tensor.ts";
-import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
 import {
   type Codec,
   codecs,
-  type Documents,
   isTarget,
-  joinDocuments,
-  joinStarts,
-  oneDocument,
   requireInVocabulary,
   requireStart,
   requireVocabulary,
   startTokensOf,
-  type Tokens,
   tokenOf,
   withOpening,
 } from "../tokens.ts";
 import { type PairText, pairBatch } from "./pairs.ts";
+import { type DataFiles, mostInMemory, readTexts, type Text } from "./read-texts.ts";
 
-/** Files of a text, with their size and SHA-256. */
-interface DataFiles {
-  readonly files: readonly string[];
-  readonly bytes: number;
-  readonly hash: string;
-}
 /**
  * Data of one run. Without files of held-out text `training` is the first 95% of `all` or more, and `heldOut` the rest, at most `mostHeldOut`; with them
  * `training` is `all`.
  */
 export interface Dataset extends DataFiles {
   readonly heldOutFiles: DataFiles | null;
-  readonly all: Tokens;
-  readonly training: Tokens;
-  readonly heldOut: Tokens;
+  readonly all: TokenText;
+  readonly training: TokenText;
+  readonly heldOut: TokenText;
   /** Where documents of `all`, and so of `training`, begin, and those of `heldOut`; null: the model does not tell them apart. */
   readonly starts: Float64Array | null;
   readonly heldOutStarts: Float64Array | null;
@@ -79,33 +68,6 @@ export function readDataset(
   const read = (some: readonly string[]): Text => readTexts(some, codec, options, cache);
   return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null, { apart: apart || pairs, pairs });
 }
-interface Text extends DataFiles, Documents {}
-function readTexts(files: readonly string[], codec: Codec, options: EncodingOptions, cache: TokenCache | null): Text {
-  const parts = files.map(readBytes);
-  const from = { files, bytes: lengthOf(parts), hash: sha256(parts) };
-  const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
-  if (plain !== undefined) throw noPairs(plain);
-  if (codec.unit === "byte" && !files.some(isJsonLines))
-    return { ...from, tokens: joined(parts), starts: joinStarts(parts.map(oneDocument)) };
-  const texts = parts.map((part, i) => {
-    const path = files[i] ?? "";
-    return cache ? cache.encodeFile(codec, part, path, options) : encodeFile(codec, part, path, options);
-  });
-  return { ...from, ...joinDocuments(texts) };
-}
-const noPairs = (path: string): Problem =>
-  new Problem(
-    `${path} is a text, and the model reads a prompt and writes an answer`,
-    'give files whose names end in .jsonl, and whose lines are {"prompt": "..", "completion": ".."}',
-  );
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const [only, ...more] = parts;
-  if (only && more.length === 0) return only;
-  requireBufferSize("the data", lengthOf(parts));
-  return Buffer.concat(parts);
-}
-const lengthOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
-
 function datasetOf(
   { tokens: all, starts, ...from }: Text,
   codec: Codec,
@@ -118,20 +80,10 @@ function datasetOf(
     return addOpening({ ...text, training: all, heldOut, heldOutStarts: apart ? own : null, heldOutFiles });
   }
   const place = Math.max(Math.floor(all.length * 0.95), all.length - mostHeldOut);
-  const cut = pairs ? (starts[Math.min(begunBefore(starts, place), starts.length - 1)] ?? 0) : place; // no pair is cut
+  const cut = pairs ? (starts[Math.min(countBelow(starts, place), starts.length - 1)] ?? 0) : place; // no pair is cut
   const [training, heldOut] = [all.subarray(0, cut), all.subarray(cut)];
-  const heldOutStarts = apart ? starts.subarray(begunBefore(starts, cut)).map((start) => start - cut) : null;
+  const heldOutStarts = apart ? starts.subarray(countBelow(starts, cut)).map((start) => start - cut) : null;
   return addOpening({ ...text, training, heldOut, heldOutStarts, heldOutFiles: null });
-}
-/** How many documents begin before a place. */
-function begunBefore(starts: Float64Array, place: number): number {
-  let [from, to] = [0, starts.length];
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if ((starts[middle] ?? 0) < place) from = middle + 1;
-    else to = middle;
-  }
-  return from;
 }
 /** In tokens. The loss of so many is known to about 0.002 nats; more would only take longer, hours for gigabytes. */
 const mostHeldOut = 2 ** 20;
@@ -149,22 +101,31 @@ function addOpening(text: Dataset): Dataset {
  */
 export function opening({ training, heldOut, codec }: Dataset): readonly number[] {
   const lineEnd = codec.encode("\n");
-  const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token) || training.includes(~token));
-  return known ? lineEnd : [...heldOut.subarray(0, 1)].map(tokenOf);
+  const known = lineEnd.length > 0 && lineEnd.every((token) => training.includes(token));
+  return known ? lineEnd : [...heldOut.read(0, 1)].map(tokenOf);
 }
 
 /** Throws Problem unless the model has all of the data's tokens. `vocabulary` as in `requireInVocabulary`. */
 export function requireKnown({ codec, all, heldOut, pairs }: Dataset, vocabulary: number | undefined): void {
   requireVocabulary(codec, vocabulary);
   if (pairs) requireStart(startTokensOf(codec), vocabulary);
-  requireInVocabulary(all, vocabulary, "the data");
-  requireInVocabulary(heldOut, vocabulary, "the held-out text");
+  requireTokens(all, vocabulary, "the data");
+  requireTokens(heldOut, vocabulary, "the held-out text");
+}
+function requireTokens(text: TokenText, vocabulary: number | undefined, what: string): void {
+  if (text.isBytes && (vocabulary ?? 256) >= 256) return;
+  for (const piece of text.pieces()) requireInVocabulary(piece, vocabulary, what);
 }
 /** How many tokens are targets of the loss; the first, which nothing comes before, is none, nor, with `starts`, is that of any document. */
-export function targetsOf(tokens: Tokens, starts: Float64Array | null): number {
-  let count = 0;
-  for (let i = 1; i < tokens.length; i++) if (isTarget(tokens[i] ?? 0)) count += 1;
-  for (const start of starts ?? []) if (start > 0 && isTarget(tokens[start] ?? -1)) count -= 1;
+export function targetsOf(tokens: TokenText, starts: Float64Array | null): number {
+  let [count, at, begun] = [0, 0, 0];
+  for (const piece of tokens.pieces()) {
+    for (let i = at === 0 ? 1 : 0; i < piece.length; i++) if (isTarget(piece[i] ?? 0)) count += 1;
+    const end = at + piece.length;
+    for (let start = starts?.[begun] ?? end; start < end; start = starts?.[++begun] ?? end)
+      if (start > 0 && isTarget(piece[start - at] ?? 0)) count -= 1;
+    at = end;
+  }
   return count;
 }
 /** The number of tokens that a training step knows, as what is read and as what is predicted; undefined if it looks up neither. */
@@ -210,7 +171,7 @@ function requirePairs({ training, heldOut }: Dataset): void {
 export const pairsOf = (text: Dataset, part: "all" | "training" | "heldOut"): PairText => {
   const starts = (part === "heldOut" ? text.heldOutStarts : text.starts) ?? new Float64Array();
   const tokens = text[part];
-  return { tokens, starts: starts.subarray(0, begunBefore(starts, tokens.length)), start: startTokensOf(text.codec) };
+  return { tokens, starts: starts.subarray(0, countBelow(starts, tokens.length)), start: startTokensOf(text.codec) };
 };
 /** The batch of pairs of a training step: B each step, in order or, with a seed, in random order, another one each epoch. */
 export function trainingPairs(text: Dataset, B: number, U: number, T: number, step: number, seed?: number): Batch {
@@ -274,7 +235,7 @@ export const streamPosition = (text: Dataset, B: number, T: number, step: number
  * into B streams like the training data; the last rows are padded.
  */
 export function* evaluationBatches(
-  tokens: Tokens,
+  tokens: TokenText,
   B: number,
   T: number,
   starts: Float64Array | null = null,
@@ -291,7 +252,7 @@ export function* evaluationBatches(
 
 /** `range`: which tokens a row reads; each one's target is the token after it, with `starts` of the same document. */
 function batch(
-  all: Tokens,
+  all: TokenText,
   starts: Float64Array | null,
   B: number,
   T: number,
@@ -303,11 +264,12 @@ function batch(
   let counted = 0;
   for (let row = 0; row < B; row++) {
     const [from, to] = range(row);
-    let [begun, document] = [starts ? begunBefore(starts, from + 1) : 0, 0];
+    const read = all.read(from, Math.min(to + 1, all.length));
+    let [begun, document] = [starts ? countBelow(starts, from + 1) : 0, 0];
     for (let i = from, at = row * T; i < to; i++, at++) {
-      const [read, next] = [all[i] ?? 0, all[i + 1] ?? 0];
+      const [token = 0, next = 0] = [read[i - from], read[i - from + 1]];
       const ends = starts?.[begun] === i + 1;
-      tokens[at] = tokenOf(read);
+      tokens[at] = tokenOf(token);
       since[at] = document;
       if (isTarget(next) && !ends) {
         targets[at] = next;
@@ -321,7 +283,7 @@ function batch(
   return starts ? { ...found, since: tensor(since) } : found;
 }
 
-/** Losses in nats a byte, on the held-out part but for its first byte, of models that count bytes of the training part. */
+/** Losses in nats a byte, on the held-out part but for its first byte, of models that count bytes of the training part, of its first GiB. */
 export interface CountedLosses {
   /** Of a model that knows how often each byte is. */
   readonly unigram: number;
@@ -330,30 +292,32 @@ export interface CountedLosses {
 }
 /** With 0.01 added to each count. Null unless the data is bytes. */
 export function countedLosses({ training, heldOut }: Dataset): CountedLosses | null {
-  if (!(training instanceof Uint8Array)) return null;
-  const pairs = pairCounts(training).map((n) => n + 0.01);
+  if (!training.isBytes) return null;
+  const text = training.subarray(0, Math.min(training.length, mostInMemory));
+  const counts = new Float64Array(65536);
+  eachPair(text, (a, b) => {
+    counts[a * 256 + b] = (counts[a * 256 + b] ?? 0) + 1;
+  });
+  const first = text.read(0, 1)[0];
+  const counted = (b: number): number =>
+    sum(fromTo(0, 256).map((a) => counts[a * 256 + b] ?? 0)) + (b === first ? 1 : 0);
+  const single = Float64Array.from({ length: 256 }, (_, b) => counted(b) + 0.01);
+  const pairs = counts.map((n) => n + 0.01);
   const rows = Float64Array.from({ length: 256 }, (_, a) => sum(pairs.subarray(a * 256, a * 256 + 256)));
-  const single = byteCounts(training).map((n) => n + 0.01);
   const all = sum(single);
   const nats = { unigram: 0, bigram: 0 };
-  for (let i = 1; i < heldOut.length; i++) {
-    const [a, b] = [heldOut[i - 1] ?? 0, heldOut[i] ?? 0];
+  eachPair(heldOut, (a, b) => {
     nats.unigram -= Math.log((single[b] ?? 0) / all);
     nats.bigram -= Math.log((pairs[a * 256 + b] ?? 0) / (rows[a] ?? 0));
-  }
+  });
   const count = Math.max(1, heldOut.length - 1);
   return { unigram: nats.unigram / count, bigram: nats.bigram / count };
 }
-function byteCounts(bytes: Uint8Array): Float64Array {
-  const counts = new Float64Array(256);
-  for (const byte of bytes) counts[byte] = (counts[byte] ?? 0) + 1;
-  return counts;
-}
-function pairCounts(bytes: Uint8Array): Float64Array {
-  const pairs = new Float64Array(65536);
-  for (let i = 1; i < bytes.length; i++) {
-    const pair = (bytes[i - 1] ?? 0) * 256 + (bytes[i] ?? 0);
-    pairs[pair] = (pairs[pair] ?? 0) + 1;
-  }
-  return pairs;
+function eachPair(bytes: TokenText, found: (a: number, b: number) => void): void {
+  let before: number | undefined;
+  for (const piece of bytes.pieces())
+    for (const byte of piece) {
+      if (before !== undefined) found(before, byte);
+      before = byte;
+    }
 }

@@ -3,12 +3,13 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { sizeFlagText } from "../../compiler/flag-text.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import type { Tensor } from "../executable/executable.ts";
+import type { TokenText } from "../storage/token-text.ts";
 import { fromNumbers } from "../tensor.ts";
 import { isTarget, type Tokens, tokenOf } from "../tokens.ts";
 
 /** Documents each of which is a source, whose tokens are no targets, and an answer; `start` is what a decoder begins with. */
 export interface PairText {
-  readonly tokens: Tokens;
+  readonly tokens: TokenText;
   readonly starts: Float64Array;
   readonly start: readonly number[];
 }
@@ -25,7 +26,7 @@ interface Pair {
   readonly answer: Tokens;
 }
 export function pairAt({ tokens, starts }: Pick<PairText, "tokens" | "starts">, i: number): Pair {
-  const all = tokens.subarray(starts[i] ?? 0, starts[i + 1] ?? tokens.length);
+  const all = tokens.read(starts[i] ?? 0, starts[i + 1] ?? tokens.length);
   const first = all.findIndex(isTarget);
   const cut = first < 0 ? all.length : first;
   return { source: all.subarray(0, cut), answer: all.subarray(cut) };

@@ -1,8 +1,10 @@
 // Documents of JSON lines, and conversations, beside the texts and offsets of Python's transformers. How those were made: scripts/peers/chats.py.
+
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { TokenText } from "../../runtime/storage/token-text.ts";
 import { encodePrompt } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
 import { encodeFile } from "../../runtime/tokenizer/documents.ts";
@@ -176,7 +178,7 @@ test("what the loss does not count is no target, in training and in evaluation",
   const data = join(folder, "sums.jsonl");
   writeFileSync(data, sums);
   const text = readDataset([data], codecs.bytes, {}, null);
-  const plain = Int32Array.from(text.all, tokenOf);
+  const plain = Int32Array.from(text.all.read(), tokenOf);
   assert.is(String.fromCharCode(...plain.subarray(0, 12)), "0+0=0\n1+0=1\n");
   const [B, T] = [3, 20];
   for (const batch of [trainingBatch(text, B, T, 7), ...evaluationBatches(text.all, B, T)]) {
@@ -189,11 +191,18 @@ test("what the loss does not count is no target, in training and in evaluation",
     }
     assert.ok(Math.abs(batch.count - count) <= B, "all but what follows the cuts of rows");
   }
-  assert.equal(opening({ ...text, training: Int32Array.of(65, ~10, 66) }), [10], "what is read is known, too");
+  assert.equal(
+    opening({ ...text, training: new TokenText([Int32Array.of(65, ~10, 66)]) }),
+    [10],
+    "what is read is known, too",
+  );
   requireKnown(text, 62);
   assert.throws(() => requireKnown(text, 61), "holds the token 61");
   writeFileSync(data, `${'{"text": ""}\n'.repeat(20)}${JSON.stringify({ prompt: "a".repeat(400), completion: "" })}`);
-  const unheard = { ...readDataset([data], codecs.bytes, {}, null), heldOut: Int32Array.of(~1, ~2, ~3) };
+  const unheard = {
+    ...readDataset([data], codecs.bytes, {}, null),
+    heldOut: new TokenText([Int32Array.of(~1, ~2, ~3)]),
+  };
   assert.throws(() => requireEnough(unheard, 2, 4), "nothing of the held-out 3 bytes");
 });
 test("a run of documents is trained and evaluated on completions, and answers prompts of messages", async () => {
@@ -219,7 +228,7 @@ test("a run of documents is trained and evaluated on completions, and answers pr
   assert.ok(all.every(Number.isFinite));
   const text = readDataset([data], await openTokenizer(out), {}, null);
   const found = await evaluate({ folder: out, data: [data], target: "reference" });
-  assert.is(found.targets, text.all.subarray(1).filter((t) => t >= 0).length);
+  assert.is(found.targets, [...text.all.read(1)].filter((t) => t >= 0).length);
   assert.is(found.bitsPerByte, undefined);
   assert.ok((found.perplexity ?? 0) > 1);
   assert.is(last(out).state.tokenizer, "tokenizer");

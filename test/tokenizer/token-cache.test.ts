@@ -1,4 +1,5 @@
 // Encoded texts are kept between runs, and only what is intact and fits the text, the tokenizer and moec is read back.
+
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -7,6 +8,7 @@ import type { CacheFolder } from "../../runtime/cache/folder.ts";
 import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
+import { TokenText } from "../../runtime/storage/token-text.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
 import { type Codec, codecs } from "../../runtime/tokens.ts";
 import { type Dataset, readDataset } from "../../runtime/training/data.ts";
@@ -19,7 +21,7 @@ import { small } from "../training-runs.ts";
 const test = suite("token cache");
 const texts = join(project, "test/peers/texts");
 const leastKept = 2 ** 18;
-const isSame = (a: Dataset, b: Dataset): boolean => a.hash === b.hash && a.all.join() === b.all.join();
+const isSame = (a: Dataset, b: Dataset): boolean => a.hash === b.hash && a.all.read().join() === b.all.read().join();
 const pathOf = (folder: CacheFolder): string => folder.pathOf(fs.readdirSync(folder.path)[0] ?? "none");
 
 interface Counted extends Codec {
@@ -40,7 +42,7 @@ function encode(root: string, codec: Codec, text: Uint8Array, compiler = "build"
   const told: string[] = [];
   const cache = new TokenCache(compiler, () => tokenFolder(root));
   const { tokens } = cache.encodeFile(codec, text, "a.txt", { warn: (line) => told.push(line) });
-  return { tokens: [...tokens], told: told.join("\n") };
+  return { tokens: [...new TokenText([tokens]).read()], told: told.join("\n") };
 }
 const text = new Uint8Array(leastKept).fill(97);
 const expected = [...counting().encodeFile(text, "")];
@@ -73,7 +75,7 @@ test("documents and the text of their lines have tokens of their own", async () 
   const cache = new TokenCache("build", () => tokenFolder(root));
   const [of, again] = [1, 2].map(() => ["a.txt", "a.jsonl"].map((path) => cache.encodeFile(codec, lines, path, {})));
   assert.equal(
-    of?.map(({ tokens, starts }) => [tokens.some((token) => token < 0), starts.length]),
+    of?.map(({ tokens, starts }) => [new TokenText([tokens]).read().some((token) => token < 0), starts.length]),
     [
       [false, 1],
       [true, leastKept / 32],
@@ -170,15 +172,20 @@ test("a cache that cannot be written, or read, is told of and ends nothing", asy
   assert.equal(inTheWay.tokens, expected);
   assert.match(inTheWay.told, "cannot write");
 });
+test("the limit is 4 GiB, or a tenth of a large disk", () => {
+  const root = temporaryFolder();
+  const { blocks, bsize } = fs.statfsSync(root);
+  assert.is(tokenFolder(root).stats().limit, Math.max(2 ** 32, Math.floor(0.1 * (blocks * bsize))));
+  assert.is(tokenFolder(root, 9).stats().limit, 9);
+});
 test("over the limit, tokens that were used longest ago go first", () => {
   const [root, codec] = [temporaryFolder(), counting()];
   const size = 4 * expected.length + 8 + 64;
-  const cache = new TokenCache("build", () => tokenFolder(root, 2 * size));
   const given = [1, 2, 3].map((last) => text.with(0, last));
   /** Whether a text was encoded. Afterwards all files are ten seconds older. */
   const use = (i: number): boolean => {
     const before = codec.times();
-    cache.encodeFile(codec, given[i] ?? text, "", {});
+    new TokenCache("build", () => tokenFolder(root, 2 * size)).encodeFile(codec, given[i] ?? text, "", {});
     const { path } = tokenFolder(root);
     for (const file of fs.readdirSync(path).map((name) => join(path, name))) {
       const used = fs.statSync(file).mtimeMs / 1000 - 10;

@@ -1,4 +1,5 @@
 // Documents that a model keeps apart: what the loader says of them, and that packed into rows they have the losses that each has alone.
+
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -8,6 +9,7 @@ import type { Target } from "../../compiler/options.ts";
 import { compileProgram } from "../../runtime/compile.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
+import { TokenText } from "../../runtime/storage/token-text.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { tellsApart, textAxes, trainingRequest } from "../../runtime/text-entry.ts";
 import { codecs, joinStarts, oneDocument, tokenOf } from "../../runtime/tokens.ts";
@@ -44,7 +46,7 @@ test("where documents begin: lines, and files of text; a part that is held out h
   const lines = ['{"text": "ab"}', "", '{"prompt": "c", "completion": "d"}', '{"text": ""}'].join("\n");
   const [jsonl, plain] = [file("some.jsonl", lines), file("some.txt", "efg")];
   const text = read([plain, jsonl, plain]);
-  assert.is(String.fromCharCode(...Int32Array.from(text.all, tokenOf)), "efgab\ncd\n\nefg");
+  assert.is(String.fromCharCode(...Int32Array.from(text.all.read(), tokenOf)), "efgab\ncd\n\nefg");
   assert.equal([...(text.starts ?? [])], [0, 3, 6, 9, 10]);
   assert.equal([...(read([plain, file("no.txt", ""), plain]).starts ?? [])], [0, 3]);
   assert.equal([read([jsonl], false).starts, read([jsonl], false).heldOutStarts], [null, null]);
@@ -96,7 +98,7 @@ test("a batch says where in its row each token's document begins, and no documen
     wanted,
   );
   assert.is(targetsOf(text.all, text.starts), wanted.length);
-  const single = { ...text, heldOut: Int32Array.of(1, 2, 3), heldOutStarts: Float64Array.of(0, 1, 2) };
+  const single = { ...text, heldOut: new TokenText([Int32Array.of(1, 2, 3)]), heldOutStarts: Float64Array.of(0, 1, 2) };
   assert.throws(() => requireEnough(single, 1, 4), "nothing of the held-out 3 tokens");
 });
 /** A `train` that takes text and then `more`. */

@@ -5,6 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Problem } from "../../compiler/diagnostic.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
+import { TokenText } from "../../runtime/storage/token-text.ts";
 import { selectCodec } from "../../runtime/tokenizer/select-codec.ts";
 import { type Codec, codecs } from "../../runtime/tokens.ts";
 import {
@@ -28,7 +29,7 @@ const test = suite("data");
 const counting = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => i % 251);
 /** Each token is there once. */
 const datasetOf = (n: number): Dataset => {
-  const all = Int32Array.from({ length: n }, (_, i) => i);
+  const all = new TokenText([Int32Array.from({ length: n }, (_, i) => i)]);
   return { ...datasetOfBytes(counting(n)), all, training: all.subarray(0, 0.95 * n), heldOut: all.subarray(0.95 * n) };
 };
 const rows = (data: ArrayLike<number>, T: number): number[][] =>
@@ -49,10 +50,10 @@ test("a sample, and an empty prompt, begins with a line end where the text has o
   const lines = datasetOfBytes(bytes(`a line\n${"more of it ".repeat(9)}`));
   assert.equal([opening(lines), lines.codec], [[10], codecs.bytes]);
   const plain = datasetOfBytes(bytes("never an end ".repeat(9)));
-  const first = [plain.heldOut[0]];
+  const first = [plain.heldOut.read()[0]];
   assert.equal([opening(plain), plain.codec.encode(""), plain.codec.config], [first, first, { opening: first }]);
   const mute: Codec = { ...codecs.bytes, encode: () => [] };
-  assert.equal(opening({ ...lines, codec: mute }), [lines.heldOut[0]]); // a tokenizer that makes nothing of a line end
+  assert.equal(opening({ ...lines, codec: mute }), [lines.heldOut.read()[0]]); // a tokenizer that makes nothing of a line end
   const again = await selectCodec({}, { folder: "", config: plain.codec.config });
   assert.equal([again.encode(""), again.encode("\n")], [first, [10]]);
 });
@@ -66,8 +67,8 @@ test("row b reads stream b and goes on where it stood; targets are the bytes aft
     assert.is(count, B * T);
     for (let b = 0; b < B; b++) {
       const from = b * stream + step * T;
-      assert.equal(rows(tokens.data, T)[b], Array.from(text.training.subarray(from, from + T)));
-      assert.equal(rows(targets.data, T)[b], Array.from(text.training.subarray(from + 1, from + T + 1)));
+      assert.equal(rows(tokens.data, T)[b], Array.from(text.training.read(from, from + T)));
+      assert.equal(rows(targets.data, T)[b], Array.from(text.training.read(from + 1, from + T + 1)));
     }
   }
 });
@@ -107,9 +108,9 @@ test("shuffled rows are crops of the training text: each once an epoch, in an or
     const { tokens, targets, count } = shuffledBatch(text, B, T, step, seed);
     assert.equal([tokens.shape, count], [[B, T], B * T]);
     return rows(tokens.data, T).map((row, b) => {
-      const from = text.training.indexOf(row[0] ?? -1);
-      assert.equal(row, [...text.training.subarray(from, from + T)]);
-      assert.equal(rows(targets.data, T)[b], [...text.training.subarray(from + 1, from + T + 1)]);
+      const from = text.training.read().indexOf(row[0] ?? -1);
+      assert.equal(row, [...text.training.read(from, from + T)]);
+      assert.equal(rows(targets.data, T)[b], [...text.training.read(from + 1, from + T + 1)]);
       return from;
     });
   };
@@ -145,7 +146,7 @@ test("text for one row is enough to shuffle", () => {
   const { tokens } = shuffledBatch(text, 3, 189, 5, 0);
   assert.equal(
     rows(tokens.data, 189),
-    Array.from({ length: 3 }, () => [...text.training.subarray(0, 189)]),
+    Array.from({ length: 3 }, () => [...text.training.read(0, 189)]),
   );
   requireEnough(text, 3, 189, true);
   const { message, help } = problem(() => requireEnough(text, 3, 190, true));
@@ -175,7 +176,7 @@ test("each held-out byte but the first is a target exactly once, whatever B and 
       }
     }
     assert.is(counted, text.heldOut.length - 1);
-    const expected = [...text.heldOut.subarray(1)];
+    const expected = [...text.heldOut.read(1)];
     assert.equal(
       seen.toSorted((a, b) => a - b),
       expected.toSorted((a, b) => a - b),
@@ -210,7 +211,7 @@ test("files of held-out text leave all of the data to train on, and are checked 
   );
   writeFileSync(data, Array.from({ length: 40 }, (_, i) => i).join(" "));
   const text = read("1 2 50");
-  assert.equal([text.training.length, [...text.heldOut]], [40, [1, 2, 50]]);
+  assert.equal([text.training.length, [...text.heldOut.read()]], [40, [1, 2, 50]]);
   assert.equal(text.heldOutFiles, { files: [held], bytes: 6, hash: sha256("1 2 50") });
   requireEnough(text, 4, 9); // 40 to train
   requireKnown(text, 51);
@@ -225,7 +226,7 @@ test("token numbers are read with blanks or commas between, from several files",
   writeFileSync(files[0], "5 12,7\n\n0\t999999999");
   writeFileSync(files[1], "\r\n50256 1\n");
   const text = readDataset(files, codecs.ids);
-  assert.equal([...text.all], [5, 12, 7, 0, 999999999, 50256, 1]);
+  assert.equal([...text.all.read()], [5, 12, 7, 0, 999999999, 50256, 1]);
   assert.equal([text.bytes, text.codec.unit, countedLosses(text)], [19 + 10, "token", null]);
   assert.is(text.hash, sha256("5 12,7\n\n0\t999999999\r\n50256 1\n"));
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
@@ -270,7 +271,7 @@ test("of pairs whole ones are held out: the last one, where that alone is more t
   assert.throws(() => requireEnough(alone, 1, 4), /too few pairs to hold one out/);
 });
 test("of documents that are told apart, the first token of each is no target, and each token knows where its own begins", () => {
-  const [tokens, starts] = [Int32Array.from({ length: 10 }, (_, i) => i), Float64Array.of(0, 3, 7)];
+  const [tokens, starts] = [new TokenText([Int32Array.from({ length: 10 }, (_, i) => i)]), Float64Array.of(0, 3, 7)];
   const read = [...evaluationBatches(tokens, 2, 3, starts)].map((b) =>
     [b.tokens, b.targets, b.since].map((t) => rows(t?.data ?? [], 3)),
   );

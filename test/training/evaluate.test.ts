@@ -41,7 +41,7 @@ async function trained(name: string, program: string, data: string, ids = false)
 
 test("the loss on a run's held-out text is the run's own, and that of any text does not depend on how it is cut", async () => {
   const [run, loss] = await trained("bytes", small(256, 8), file("all", bytes));
-  const held = file("held", datasetOfBytes(bytes).heldOut);
+  const held = file("held", datasetOfBytes(bytes).heldOut.read());
   const own = await evaluate({ folder: run, data: [held], target });
   assert.is(own.loss, loss, "the same rows: the same bits");
   assert.is(own.step, 3);
@@ -61,7 +61,7 @@ test("of token numbers there are no bits a byte; of a loss of another kind no pe
   assert.ok(of.perplexity !== undefined && of.bitsPerByte === undefined);
   const other = small(256, 8).replace("optimize", "loss size = sum(embed.weight * embed.weight)\n    optimize");
   const [both, loss] = await trained("both", other, file("all", bytes));
-  const sum = await evaluate({ folder: both, data: [file("held", datasetOfBytes(bytes).heldOut)], target });
+  const sum = await evaluate({ folder: both, data: [file("held", datasetOfBytes(bytes).heldOut.read())], target });
   assert.equal([...sum.losses.keys()], ["language", "size"]);
   assert.is(sum.loss, loss);
   assert.ok(sum.perplexity === undefined && sum.bitsPerByte === undefined);
@@ -69,7 +69,7 @@ test("of token numbers there are no bits a byte; of a loss of another kind no pe
 test("a run that is read is closed, whatever fails", async () => {
   if (!existsSync("/proc/self/fd")) return;
   const [run] = await trained("closed", small(256, 8), file("all", bytes));
-  const held = file("held", datasetOfBytes(bytes).heldOut);
+  const held = file("held", datasetOfBytes(bytes).heldOut.read());
   const input = file("input.json", '{ "tokens": [[1, 2]] }');
   const program = join(run, "model.moe");
   const open = readdirSync("/proc/self/fd").length;
@@ -95,7 +95,7 @@ test("where `train` leaves all losses to what it calls, all count", async () => 
     );
   const [run, loss] = await trained("called", called, file("all", bytes));
   assert.is(loss, (await trained("own", text, file("all", bytes)))[1]);
-  const held = await evaluate({ folder: run, data: [file("held", datasetOfBytes(bytes).heldOut)], target });
+  const held = await evaluate({ folder: run, data: [file("held", datasetOfBytes(bytes).heldOut.read())], target });
   assert.equal([...held.losses], [["language", loss]]);
 });
 test("of a `train` under an `if` that is not taken, the losses are those of the one that is", async () => {

@@ -1,4 +1,5 @@
 // Pairs of a prompt and an answer, for models with an encoder: their batches, and a run from training to text.
+
 import assert from "node:assert/strict";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { generate } from "../../runtime/generation/generate.ts";
 import { openFolder } from "../../runtime/generation/open-run.ts";
 import { openModel } from "../../runtime/index.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
+import { TokenText } from "../../runtime/storage/token-text.ts";
 import { textSizes } from "../../runtime/text-entry.ts";
 import { encodeSource } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
@@ -218,7 +220,7 @@ test("encoded pairs, and texts, are kept with what begins them", () => {
   for (const pairs of [true, false])
     for (const one of [known, withBegin(known, [60]), known, withBegin(known, [61])]) {
       const { tokens } = cache.encodeFile(one, readFileSync(path), path, { pairs });
-      made.push(tokens[0] ?? 0);
+      made.push(new TokenText([tokens]).read()[0] ?? 0);
     }
   assert.deepEqual(made, [~116, ~60, ~116, ~61, ~116, ~60, ~116, ~61]);
 });

@@ -190,7 +190,7 @@ test("what was trained on text without line ends begins as that text does, where
   await lossesOf({ ...tiny, data: [data], out });
   const text = readDataset([data]);
   const { opening } = readConfig(out);
-  assert.equal(opening, [...text.heldOut.subarray(0, 1)]);
+  assert.equal(opening, [...text.heldOut.read(0, 1)]);
   const written = async (more: { prompts?: string[] }): Promise<string> => {
     const pieces: string[] = [];
     for await (const piece of generate({ folder: out, target: "reference", tokens: 3, ...more }))

@@ -1,0 +1,132 @@
+// Tokens of data: in memory, or in files of which only what is asked for is read, so that data may be larger than memory.
+import { closeSync, fstatSync, openSync } from "node:fs";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import type { Tokens } from "../tokens.ts";
+import { readInto } from "./files.ts";
+
+/** An open file, which is closed when nothing refers to it any more. */
+class OpenFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly #file: number;
+  /** When it was last changed; null if nothing changes it. */
+  readonly #written: number | null;
+
+  constructor(path: string, mayChange: boolean) {
+    this.path = path;
+    this.#file = withFileErrors(path, "read", () => openSync(path, "r"));
+    unreferenced.register(this, this.#file);
+    const { size, mtimeMs } = fstatSync(this.#file);
+    [this.bytes, this.#written] = [size, mayChange ? mtimeMs : null];
+  }
+  readInto<T extends Tokens>(array: T, position: number): T {
+    if (this.#written !== null) this.#requireUnchanged(this.#written);
+    return withFileErrors(this.path, "read", () => readInto(array, this.#file, position));
+  }
+  #requireUnchanged(written: number): void {
+    const { size, mtimeMs } = fstatSync(this.#file);
+    if (size === this.bytes && mtimeMs === written) return;
+    throw new Problem(
+      `${this.path} was changed while it was read`,
+      "begin again: what is larger than memory stays in its files, which must stay as they are until its end",
+    );
+  }
+}
+const unreferenced = new FinalizationRegistry<number>((file) => closeSync(file));
+
+/** Tokens in a file: bytes, or 32-bit numbers as this machine writes them. */
+export class FileTokens {
+  readonly length: number;
+  readonly #file: OpenFile;
+  readonly #type: typeof Uint8Array | typeof Int32Array;
+  readonly #first: number;
+
+  private constructor(file: OpenFile, type: typeof Uint8Array | typeof Int32Array, first: number, length: number) {
+    [this.#file, this.#type, this.#first, this.length] = [file, type, first, length];
+  }
+  /** The bytes of a user's file. To read them is a Problem once it has changed. */
+  static ofBytes(path: string): FileTokens {
+    const file = new OpenFile(path, true);
+    return new FileTokens(file, Uint8Array, 0, file.bytes);
+  }
+  /** The first `length` numbers of a file that nothing changes. */
+  static ofNumbers(path: string, length: number): FileTokens {
+    return new FileTokens(new OpenFile(path, false), Int32Array, 0, length);
+  }
+  get isBytes(): boolean {
+    return this.#type === Uint8Array;
+  }
+  subarray(from: number, to: number): FileTokens {
+    return new FileTokens(this.#file, this.#type, this.#first + from, to - from);
+  }
+  read(): Tokens {
+    return this.#file.readInto(new this.#type(this.length), this.#first * this.#type.BYTES_PER_ELEMENT);
+  }
+}
+export type Part = Tokens | FileTokens;
+const isBytes = (part: Part): boolean => (part instanceof FileTokens ? part.isBytes : part instanceof Uint8Array);
+const inMemory = (part: Part): Tokens => (part instanceof FileTokens ? part.read() : part);
+
+/** The tokens of several parts, one part after the other. */
+export class TokenText {
+  readonly length: number;
+  /** Whether all tokens are bytes of plain text. */
+  readonly isBytes: boolean;
+  readonly #parts: readonly Part[];
+  /** Where each part begins. */
+  readonly #starts: Float64Array;
+
+  constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+    this.#starts = new Float64Array(parts.length);
+    let length = 0;
+    for (const [i, part] of parts.entries()) {
+      this.#starts[i] = length;
+      length += part.length;
+    }
+    [this.length, this.isBytes] = [length, parts.every(isBytes)];
+  }
+  /** Those at `from` and later, before `to`. Reads no file. */
+  subarray(from: number, to: number = this.length): TokenText {
+    const parts: Part[] = [];
+    for (let i = Math.max(0, countBelow(this.#starts, from + 1) - 1); i < this.#parts.length; i++) {
+      const [part, start] = [this.#parts[i], this.#starts[i] ?? 0];
+      if (!part || start >= to) break;
+      parts.push(part.subarray(Math.max(from - start, 0), Math.min(to - start, part.length)));
+    }
+    return new TokenText(parts);
+  }
+  /** The same as one array in memory. */
+  read(from = 0, to: number = this.length): Tokens {
+    const parts = this.subarray(from, to).#parts.map(inMemory);
+    const [only = new Uint8Array(), ...more] = parts;
+    if (more.length === 0) return only;
+    const all = new (parts.every(isBytes) ? Uint8Array : Int32Array)(parts.reduce((sum, p) => sum + p.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
+  }
+  /** All tokens in order, as arrays of at most `most`. */
+  *pieces(most = 1 << 20): Generator<Tokens> {
+    for (let from = 0; from < this.length; from += most) yield this.read(from, Math.min(from + most, this.length));
+  }
+  /** Whether a token is there, as a target of the loss or not. */
+  includes(token: number): boolean {
+    for (const piece of this.pieces()) if (piece.includes(token) || piece.includes(~token)) return true;
+    return false;
+  }
+}
+/** How many of sorted numbers are below a bound. */
+export function countBelow(sorted: Float64Array, bound: number): number {
+  let [from, to] = [0, sorted.length];
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if ((sorted[middle] ?? 0) < bound) from = middle + 1;
+    else to = middle;
+  }
+  return from;
+}

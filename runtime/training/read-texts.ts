@@ -1,0 +1,73 @@
+// Reads files of text as tokens. A text of bytes that is large stays in its files; other tokens are then read from the cache.
+import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
+import { Problem } from "../../compiler/diagnostic.ts";
+import { withFileErrors } from "../../compiler/file-errors.ts";
+import { sum } from "../../compiler/types/numbers.ts";
+import type { EncodingOptions, TokenCache } from "../cache/tokens.ts";
+import { readBytes, splitBytes } from "../storage/files.ts";
+import { FileTokens, type Part, TokenText } from "../storage/token-text.ts";
+import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
+import { type Codec, type Documents, joinStarts, oneDocument, type Tokens } from "../tokens.ts";
+
+/** Files of a text, with their size and SHA-256. */
+export interface DataFiles {
+  readonly files: readonly string[];
+  readonly bytes: number;
+  readonly hash: string;
+}
+export interface Text extends DataFiles, Documents<TokenText> {}
+/** In bytes of all files. Larger data stays in its files. */
+export const mostInMemory = 2 ** 30;
+
+/** The text of all files, one after the other. */
+export function readTexts(
+  files: readonly string[],
+  codec: Codec,
+  options: EncodingOptions,
+  cache: TokenCache | null,
+): Text {
+  const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
+  if (plain !== undefined) throw noPairs(plain);
+  const size = sum(files.map((path) => withFileErrors(path, "read", () => statSync(path).size)));
+  const how = { inMemory: size <= mostInMemory, ...options };
+  const hash = createHash("sha256");
+  let bytes = 0;
+  const add: Add = (piece) => {
+    hash.update(piece);
+    bytes += piece.byteLength;
+  };
+  const isPlain = codec.unit === "byte" && !files.some(isJsonLines);
+  const texts = files.map((path) => (isPlain ? readPlain(path, how, add) : readEncoded(path, codec, how, cache, add)));
+  const tokens = new TokenText(texts.map((text) => text.tokens));
+  return { files, tokens, starts: joinStarts(texts), bytes, hash: hash.digest("hex") };
+}
+/** Is given all bytes of a file, in order. */
+type Add = (piece: Tokens) => void;
+/** A text whose tokens are its bytes. */
+function readPlain(path: string, { inMemory, encoding }: EncodingOptions, add: Add): Documents<Part> {
+  const tokens = inMemory || !statSync(path).isFile() ? readBytes(path) : FileTokens.ofBytes(path);
+  let done = 0;
+  for (const piece of new TokenText([tokens]).pieces()) {
+    if (!inMemory) encoding?.(done, tokens.length);
+    add(piece);
+    done += piece.length;
+  }
+  return oneDocument(tokens);
+}
+function readEncoded(
+  path: string,
+  codec: Codec,
+  options: EncodingOptions,
+  cache: TokenCache | null,
+  add: Add,
+): Documents<Part> {
+  const file = readBytes(path);
+  for (const piece of splitBytes(file)) add(piece);
+  return cache ? cache.encodeFile(codec, file, path, options) : encodeFile(codec, file, path, options);
+}
+const noPairs = (path: string): Problem =>
+  new Problem(
+    `${path} is a text, and the model reads a prompt and writes an answer`,
+    'give files whose names end in .jsonl, and whose lines are {"prompt": "..", "completion": ".."}',
+  );

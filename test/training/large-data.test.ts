@@ -1,0 +1,190 @@
+// Data that stays in its files, of which only what is asked for is read: the same tokens and batches as in memory.
+import fs from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
+import { lcg } from "../../runtime/measure/lcg.ts";
+import { sha256 } from "../../runtime/storage/files.ts";
+import { FileTokens, type Part, TokenText } from "../../runtime/storage/token-text.ts";
+import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
+import { type Codec, codecs } from "../../runtime/tokens.ts";
+import {
+  type Batch,
+  countedLosses,
+  type Dataset,
+  evaluationBatches,
+  opening,
+  pairsOf,
+  readDataset,
+  requireKnown,
+  shuffledBatch,
+  targetsOf,
+  trainingBatch,
+} from "../../runtime/training/data.ts";
+import { pairBatches } from "../../runtime/training/pairs.ts";
+import { problem } from "../assert-problem.ts";
+import { project } from "../project.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+
+const test = suite("large data");
+const folder = temporaryFolder();
+const file = (name: string, content: string | Uint8Array): string => {
+  fs.writeFileSync(join(folder, name), content);
+  return join(folder, name);
+};
+const leastKept = 2 ** 18;
+
+test("any cut of parts in memory and in files is what it is of one array", () => {
+  const random = lcg(5);
+  const below = (n: number): number => Math.floor(n * random());
+  for (let round = 0; round < 60; round++) {
+    const all: number[] = [];
+    const parts = Array.from({ length: 1 + below(5) }, (_, i): Part => {
+      const numbers = Array.from({ length: below(4) * below(9) }, () => below(256));
+      all.push(...numbers);
+      const bytes = Uint8Array.from(numbers);
+      const held = round % 2 ? Int32Array.from(numbers) : bytes;
+      if (below(2)) return held;
+      const path = file(`${i}`, Buffer.from(held.buffer));
+      return round % 2 ? FileTokens.ofNumbers(path, held.length) : FileTokens.ofBytes(path);
+    });
+    const text = new TokenText(parts);
+    assert.equal([text.length, [...text.read()], text.isBytes], [all.length, all, round % 2 === 0 || all.length < 0]);
+    for (let i = 0; i < 20; i++) {
+      const from = below(all.length + 1);
+      const to = from + below(all.length - from + 1);
+      const cut = text.subarray(from, to);
+      assert.equal([...text.read(from, to)], all.slice(from, to));
+      assert.equal(
+        [cut.length, [...cut.read()], [...cut.read(0, 1)]],
+        [to - from, all.slice(from, to), all.slice(from, to).slice(0, 1)],
+      );
+      const pieces = [...cut.pieces(1 + below(7))];
+      assert.equal(
+        pieces.flatMap((piece) => [...piece]),
+        all.slice(from, to),
+      );
+      const token = below(256);
+      assert.is(cut.includes(token), all.slice(from, to).includes(token));
+    }
+  }
+});
+test("a file that changes while it is read is told, and one that is replaced or deleted is read on", () => {
+  const path = file("changing", "abcdef");
+  const tokens = FileTokens.ofBytes(path);
+  const last = tokens.subarray(4, 6);
+  const read = (): string => String.fromCharCode(...last.read());
+  assert.is(read(), "ef");
+  fs.writeFileSync(`${path}.new`, "ABCDEF");
+  fs.renameSync(`${path}.new`, path);
+  assert.is(read(), "ef");
+  const again = FileTokens.ofBytes(path);
+  fs.appendFileSync(path, "G");
+  assert.match(problem(() => again.read()).message, "changing was changed while it was read");
+  fs.rmSync(path);
+  assert.is(read(), "ef");
+});
+
+/** All that a run reads of its data. */
+function uses(text: Dataset, vocabulary: number): unknown[] {
+  const batches: Batch[] = text.pairs
+    ? [...pairBatches(pairsOf(text, "all"), 3, 64, 64), ...pairBatches(pairsOf(text, "heldOut"), 3, 64, 64)]
+    : [
+        ...[0, 1, 1000].flatMap((step) => [trainingBatch(text, 3, 17, step), shuffledBatch(text, 3, 17, step, 2)]),
+        ...evaluationBatches(text.heldOut.subarray(0, 500), 2, 11, text.heldOutStarts),
+      ];
+  requireKnown(text, vocabulary);
+  const refused = problem(() => requireKnown(text, 40)).message;
+  const of = [text.all, text.training, text.heldOut].map((part) => sha256([Int32Array.from(part.read())]));
+  const counts = [targetsOf(text.all, text.starts), targetsOf(text.heldOut, text.heldOutStarts)];
+  return [
+    of,
+    batches,
+    refused,
+    counts,
+    text.hash,
+    text.bytes,
+    text.codec.name === "ids" ? [] : opening(text),
+    countedLosses(text),
+    text.codec.config,
+  ];
+}
+const line = (i: number): string => JSON.stringify({ prompt: `${i} + ${i} = `, completion: String(2 * i) });
+const lines = (n: number): string => Array.from({ length: n }, (_, i) => line(i)).join("\n");
+const prose = (n: number): string => Array.from({ length: n }, (_, i) => `The ${i}th whale blew.\n`).join("");
+const numbers = (n: number): string => Array.from({ length: n }, (_, i) => (i * i) % 501).join(" ");
+const tokenizer = await openTokenizer(join(project, "test/peers/texts/gpt2"));
+const cases: [string, Codec, string[], { apart?: boolean; pairs?: boolean }][] = [
+  ["bytes", codecs.bytes, [prose(900), "", prose(30)], {}],
+  ["documents of bytes", codecs.bytes, [lines(9000), prose(300)], { apart: true }],
+  ["pairs", codecs.bytes, [lines(900), lines(8000)], { pairs: true }],
+  ["token numbers", codecs.ids, [numbers(99), numbers(90_000)], {}],
+  ["a tokenizer", tokenizer, [prose(300), prose(13_000)], { apart: true }],
+];
+for (const [name, codec, texts, how] of cases) {
+  test(`${name}: the same in memory, in files, and in files that an earlier run has encoded`, () => {
+    const json = how.pairs || name.startsWith("documents");
+    const files = texts.map((text, i) => file(`${i}.${json && text.startsWith("{") ? "jsonl" : "txt"}`, text));
+    const [root, vocabulary] = [temporaryFolder(), codec.vocabularySize ?? 512];
+    const cache = (): TokenCache => new TokenCache("build", () => tokenFolder(root));
+    const wanted = uses(readDataset(files, codec, how, null), vocabulary);
+    for (const own of [cache(), cache(), null])
+      assert.equal(uses(readDataset(files, codec, { ...how, inMemory: false }, own), vocabulary), wanted);
+    const kept =
+      codec === codecs.bytes && !json ? 0 : files.filter((path) => fs.statSync(path).size >= leastKept).length;
+    assert.is(tokenFolder(root).stats().files, kept);
+    const given = { heldOut: files.slice(0, 1), ...how };
+    assert.equal(
+      uses(readDataset(files.slice(1), codec, { ...given, inMemory: false }, cache()), vocabulary),
+      uses(readDataset(files.slice(1), codec, given, null), vocabulary),
+    );
+  });
+}
+test("encoded data is larger than the cache: all of it is kept while it is used, and read after it is deleted", () => {
+  const root = temporaryFolder();
+  const files = [1, 2, 3].map((i) => file(`${i}.txt`, numbers(90_000 + i)));
+  const read = (): Dataset =>
+    readDataset(files, codecs.ids, { inMemory: false }, new TokenCache("build", () => tokenFolder(root, 500_000)));
+  const wanted = [...readDataset(files, codecs.ids, {}, null).all.read()];
+  const text = read();
+  const { path } = tokenFolder(root);
+  const names = fs.readdirSync(path);
+  assert.is(names.length, 3);
+  assert.equal([...read().all.read()], wanted);
+  assert.equal(fs.readdirSync(path), names);
+  new TokenCache("build", () => tokenFolder(root, 500_000)).encodeFile(
+    codecs.ids,
+    fs.readFileSync(file("4.txt", numbers(90_004))),
+    "4.txt",
+    { inMemory: false },
+  );
+  assert.is(tokenFolder(root).stats().files, 1);
+  assert.equal([...text.all.read()], wanted);
+});
+test("encoded data that is damaged is encoded again; where nothing can be kept it stays in memory", () => {
+  const root = temporaryFolder();
+  const path = file("some.txt", numbers(90_000));
+  const told: string[] = [];
+  const read = (at = root): number[] => {
+    const how = { inMemory: false, warn: (line: string) => told.push(line) };
+    return [...readDataset([path], codecs.ids, how, new TokenCache("build", () => tokenFolder(at))).all.read()];
+  };
+  const wanted = read();
+  const kept = join(tokenFolder(root).path, fs.readdirSync(tokenFolder(root).path)[0] ?? "");
+  const good = fs.readFileSync(kept);
+  for (const bad of [
+    good.subarray(4),
+    good.subarray(1),
+    Buffer.alloc(0),
+    Buffer.concat([Buffer.of(9, 9, 9, 9), good.subarray(4)]),
+  ]) {
+    fs.writeFileSync(kept, bad);
+    assert.equal(read(), wanted);
+    assert.ok(fs.readFileSync(kept).equals(good));
+  }
+  assert.is(told.length, 0);
+  assert.equal(read(file("in-the-way", "")), wanted);
+  assert.match(told.join(), "some.txt are made anew at the next start: ");
+});
+test.run();
