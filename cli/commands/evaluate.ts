@@ -34,7 +34,10 @@ export const evaluateCommand = (): Command =>
         "Measure the loss of a trained or imported model on a whole text. Under mpirun, several processes share its experts and the batch.",
       )
       .argument("<folder>", "the folder of a training run, or of an imported model")
-      .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
+      .requiredOption(
+        "--data <files...>",
+        "text files, concatenated, .jsonl files of documents, or .npy files of token numbers; - is stdin",
+      )
       .option("--ids", "the files hold token numbers: 5 12 7; the default if the model was trained on those")
       .addOption(sourceLanguage("the prompts"))
       .addOption(targetLanguage("of the answers"))

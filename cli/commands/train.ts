@@ -71,7 +71,10 @@ export const trainCommand = (): Command =>
 const addTexts = (command: Command): Command =>
   command
     .addOption(flag("--model <name>", "the model to train, if the file declares several", text))
-    .requiredOption("--data <files...>", "text files, concatenated, or .jsonl files of documents; - is stdin")
+    .requiredOption(
+      "--data <files...>",
+      "text files, concatenated, .jsonl files of documents, or .npy files of token numbers; - is stdin",
+    )
     .option(
       "--held-out <files...>",
       "text files to evaluate on; default: the last 5% of the data, at most 2^20 tokens, which is then not trained on",

@@ -85,7 +85,9 @@ function readDocuments(path: string, file: number, bytes: number, inMemory: bool
   const count = (bytes - sumLength) / 4;
   if (count < 1 || !Number.isInteger(count)) return null;
   if (inMemory) requireBufferSize(path, bytes);
-  const numbers = inMemory ? readInto(new Int32Array(count), file, 0) : FileTokens.ofNumbers(path, count);
+  const numbers = inMemory
+    ? readInto(new Int32Array(count), file, 0)
+    : FileTokens.ofNumbers(path, { format: "kept", at: 0, length: count });
   const all = new TokenText([numbers]);
   const wanted = readInto(Buffer.alloc(sumLength), file, 4 * count).toString("latin1");
   const end = count - 1 - (all.read(count - 1)[0] ?? 0);

@@ -74,7 +74,7 @@ export function requireBufferSize(what: string, bytes: number): void {
   if (bytes > constants.MAX_LENGTH)
     throw new Problem(
       `${what} has ${bytes} bytes, and Node ${process.versions.node} holds ${constants.MAX_LENGTH} at once`,
-      "give less of it; Node 22 and later hold more",
+      "give it as several files; Node 22 and later hold more at once",
     );
 }
 /** Fills an array with the bytes of an open file from `position` on. Returns the array. */

@@ -20,7 +20,7 @@ class OpenFile {
     const { size, mtimeMs } = fstatSync(this.#file);
     [this.bytes, this.#written] = [size, mayChange ? mtimeMs : null];
   }
-  readInto<T extends Tokens>(array: T, position: number): T {
+  readInto<T extends ArrayBufferView>(array: T, position: number): T {
     if (this.#written !== null) this.#requireUnchanged(this.#written);
     return withFileErrors(this.path, "read", () => readInto(array, this.#file, position));
   }
@@ -35,35 +35,68 @@ class OpenFile {
 }
 const unreferenced = new FinalizationRegistry<number>((file) => closeSync(file));
 
-/** Tokens in a file: bytes, or 32-bit numbers as this machine writes them. */
+/** How a file holds tokens: as bytes of text, as the cache keeps them, or as token numbers of a type of NumPy's. */
+const arrays = {
+  bytes: Uint8Array,
+  kept: Int32Array,
+  "|u1": Uint8Array,
+  "<u2": Uint16Array,
+  "<u4": Uint32Array,
+  "<i4": Int32Array,
+  "<i8": BigInt64Array,
+} as const;
+type Format = keyof typeof arrays;
+export const isNumberFormat = (name: string): name is Exclude<Format, "bytes" | "kept"> =>
+  Object.hasOwn(arrays, name) && name !== "bytes" && name !== "kept";
+
+/** Tokens in a file. */
 export class FileTokens {
   readonly length: number;
   readonly #file: OpenFile;
-  readonly #type: typeof Uint8Array | typeof Int32Array;
-  readonly #first: number;
+  readonly #format: Format;
+  /** Where they begin, in bytes. */
+  readonly #at: number;
 
-  private constructor(file: OpenFile, type: typeof Uint8Array | typeof Int32Array, first: number, length: number) {
-    [this.#file, this.#type, this.#first, this.length] = [file, type, first, length];
+  private constructor(file: OpenFile, { format, at, length }: { format: Format; at: number; length: number }) {
+    [this.#file, this.#format, this.#at, this.length] = [file, format, at, length];
   }
   /** The bytes of a user's file. To read them is a Problem once it has changed. */
   static ofBytes(path: string): FileTokens {
     const file = new OpenFile(path, true);
-    return new FileTokens(file, Uint8Array, 0, file.bytes);
+    return new FileTokens(file, { format: "bytes", at: 0, length: file.bytes });
   }
-  /** The first `length` numbers of a file that nothing changes. */
-  static ofNumbers(path: string, length: number): FileTokens {
-    return new FileTokens(new OpenFile(path, false), Int32Array, 0, length);
+  /** `length` numbers of a file, from byte `at` on. To read those of a user's file is a Problem once it has changed, as are numbers that are no tokens'. */
+  static ofNumbers(path: string, place: { format: Exclude<Format, "bytes">; at: number; length: number }): FileTokens {
+    const file = new OpenFile(path, place.format !== "kept");
+    if (place.at + place.length * arrays[place.format].BYTES_PER_ELEMENT > file.bytes)
+      throw new Problem(`${path} ends before its last number`, "write it again");
+    return new FileTokens(file, place);
   }
   get isBytes(): boolean {
-    return this.#type === Uint8Array;
+    return this.#format === "bytes";
   }
   subarray(from: number, to: number): FileTokens {
-    return new FileTokens(this.#file, this.#type, this.#first + from, to - from);
+    const at = this.#at + from * arrays[this.#format].BYTES_PER_ELEMENT;
+    return new FileTokens(this.#file, { format: this.#format, at, length: to - from });
   }
   read(): Tokens {
-    return this.#file.readInto(new this.#type(this.length), this.#first * this.#type.BYTES_PER_ELEMENT);
+    const { length } = this;
+    if (this.#format === "bytes") return this.#file.readInto(new Uint8Array(length), this.#at);
+    if (this.#format === "kept") return this.#file.readInto(new Int32Array(length), this.#at);
+    return tokenNumbers(this.#file.readInto(new arrays[this.#format](length), this.#at), this.#file.path);
   }
 }
+function tokenNumbers(found: ArrayLike<number | bigint>, path: string): Int32Array {
+  const tokens = new Int32Array(found.length);
+  for (let i = 0; i < tokens.length; i++) {
+    const token = Number(found[i]);
+    if (token < 0 || token > mostToken)
+      throw new Problem(`${path} holds ${token}, which is no token number`, `they are 0 to ${mostToken}`);
+    tokens[i] = token;
+  }
+  return tokens;
+}
+const mostToken = 999_999_999;
 export type Part = Tokens | FileTokens;
 const isBytes = (part: Part): boolean => (part instanceof FileTokens ? part.isBytes : part instanceof Uint8Array);
 const inMemory = (part: Part): Tokens => (part instanceof FileTokens ? part.read() : part);

@@ -13,7 +13,6 @@ import { findEntry } from "../program.ts";
 import { codesIn } from "../storage/names.ts";
 import type { RunConfig } from "../storage/run-folder.ts";
 import { sourceAxis, tellsApart, textSizes, trainingRequest } from "../text-entry.ts";
-import { isJsonLines } from "../tokenizer/documents.ts";
 import { type Codec, type Languages, type Progress, requireEncoder, withLanguages } from "../tokens.ts";
 import { compileOnWorkers } from "../workers/compile-on-workers.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";
@@ -24,6 +23,7 @@ import { type Dataset, evaluationBatches, pairsOf, requireKnown, targetsOf, voca
 import { runBatch } from "./loop.ts";
 import { MeanLosses } from "./means.ts";
 import { pairBatches } from "./pairs.ts";
+import { isText } from "./read-texts.ts";
 import { type Measure, measureOf, readOnWorkers, sourceLengthOf } from "./train.ts";
 
 /** The newest intact checkpoint of the folder is evaluated. */
@@ -156,6 +156,6 @@ function figuresOf(
   const figures = { measure, losses, loss, targets, unit: codec.unit };
   if (measure.unit === undefined) return figures;
   const perplexity = Math.exp(loss);
-  if (codec.name === "ids" || files.some(isJsonLines)) return { ...figures, perplexity };
+  if (codec.name === "ids" || !files.every(isText)) return { ...figures, perplexity };
   return { ...figures, perplexity, bitsPerByte: (loss * targets) / Math.LN2 / bytes };
 }

@@ -1,13 +1,15 @@
-// Reads files of text as tokens. A text of bytes that is large stays in its files; other tokens are then read from the cache.
+// Reads files of text, and of token numbers, as tokens. Large ones stay in their files: bytes and NumPy's numbers in the user's, others in the cache's.
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
+import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import type { EncodingOptions, TokenCache } from "../cache/tokens.ts";
 import { readBytes, splitBytes } from "../storage/files.ts";
 import { FileTokens, type Part, TokenText } from "../storage/token-text.ts";
 import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
+import { isNumpy, openNumpy } from "../tokenizer/numpy.ts";
 import { type Codec, type Documents, joinStarts, oneDocument, type Tokens } from "../tokens.ts";
 
 /** Files of a text, with their size and SHA-256. */
@@ -37,11 +39,16 @@ export function readTexts(
     hash.update(piece);
     bytes += piece.byteLength;
   };
-  const isPlain = codec.unit === "byte" && !files.some(isJsonLines);
-  const texts = files.map((path) => (isPlain ? readPlain(path, how, add) : readEncoded(path, codec, how, cache, add)));
+  const isPlain = codec.unit === "byte" && files.every(isText);
+  const texts = files.map((path) => {
+    if (isNumpy(path)) return readNumbers(path, codec, how, add);
+    return isPlain ? readPlain(path, how, add) : readEncoded(path, codec, how, cache, add);
+  });
   const tokens = new TokenText(texts.map((text) => text.tokens));
   return { files, tokens, starts: joinStarts(texts), bytes, hash: hash.digest("hex") };
 }
+/** Whether a file is a text, all of which the model reads. */
+export const isText = (path: string): boolean => !isJsonLines(path) && !isNumpy(path);
 /** Is given all bytes of a file, in order. */
 type Add = (piece: Tokens) => void;
 /** A text whose tokens are its bytes. */
@@ -54,6 +61,16 @@ function readPlain(path: string, { inMemory, encoding }: EncodingOptions, add: A
     done += piece.length;
   }
   return oneDocument(tokens);
+}
+function readNumbers(path: string, codec: Codec, { inMemory }: EncodingOptions, add: Add): Documents<Part> {
+  if (codec.unit === "byte")
+    throw new Problem(
+      `${path} holds token numbers, and tokens are bytes`,
+      `give ${idsFlagText}, or by ${tokenizerFlagText} the tokenizer that made them`,
+    );
+  const tokens = openNumpy(path);
+  for (const piece of new TokenText([FileTokens.ofBytes(path)]).pieces()) add(piece);
+  return oneDocument(inMemory ? tokens.read() : tokens);
 }
 function readEncoded(
   path: string,

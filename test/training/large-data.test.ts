@@ -3,6 +3,7 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Problem } from "../../compiler/diagnostic.ts";
 import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
@@ -47,7 +48,9 @@ test("any cut of parts in memory and in files is what it is of one array", () =>
       const held = round % 2 ? Int32Array.from(numbers) : bytes;
       if (below(2)) return held;
       const path = file(`${i}`, Buffer.from(held.buffer));
-      return round % 2 ? FileTokens.ofNumbers(path, held.length) : FileTokens.ofBytes(path);
+      return round % 2
+        ? FileTokens.ofNumbers(path, { format: "kept", at: 0, length: held.length })
+        : FileTokens.ofBytes(path);
     });
     const text = new TokenText(parts);
     assert.equal([text.length, [...text.read()], text.isBytes], [all.length, all, round % 2 === 0 || all.length < 0]);
@@ -141,6 +144,67 @@ for (const [name, codec, texts, how] of cases) {
     );
   });
 }
+/** A file as np.save writes it. `version` 2 and 3 have a longer header. */
+function npy(
+  type: string,
+  data: ArrayBufferView,
+  shape = `(${data.byteLength / Number(type.slice(2))},)`,
+  version = 1,
+): Buffer {
+  const start = version > 1 ? 12 : 10;
+  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': ${shape}, }`;
+  const header = Buffer.from(`${text.padEnd(128 - start - 1)}\n`);
+  const size = Buffer.alloc(start - 8);
+  if (version > 1) size.writeUInt32LE(header.length);
+  else size.writeUInt16LE(header.length);
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return Buffer.concat([Buffer.from(`\x93NUMPY${String.fromCharCode(version)}\0`, "latin1"), size, header, bytes]);
+}
+test("token numbers of NumPy's types are those of the text, in memory and in the file", () => {
+  const all = Array.from({ length: 500 }, (_, i) => (i * i) % 251);
+  const text = file("same.txt", all.join(" "));
+  const made: [string, ArrayBufferView][] = [
+    ["|u1", Uint8Array.from(all)],
+    ["<u2", Uint16Array.from(all)],
+    ["<u4", Uint32Array.from(all)],
+    ["<i4", Int32Array.from(all)],
+    ["<i8", BigInt64Array.from(all, BigInt)],
+  ];
+  const of = (path: string, how: { inMemory?: boolean }): unknown[] => {
+    const read = readDataset([path, text], codecs.ids, how, null);
+    return uses({ ...read, hash: "", bytes: 0 }, 251);
+  };
+  const wanted = of(text, {});
+  for (const [type, data] of made)
+    for (const version of [1, 2, 3]) {
+      const path = file("numbers.npy", npy(type, data, undefined, version));
+      for (const inMemory of [true, false]) assert.equal(of(path, { inMemory }), wanted, type);
+      const { hash, bytes } = readDataset([path], codecs.ids, {}, null);
+      assert.equal([hash, bytes], [sha256([fs.readFileSync(path)]), fs.statSync(path).size]);
+    }
+});
+test("a file that NumPy has written is read, by a tokenizer too, whose numbers they are", () => {
+  const header = "\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }";
+  const path = file("own.npy", Buffer.from(`${header.padEnd(127)}\n\x05\x00\x0c\x00P\xc4`, "latin1"));
+  for (const codec of [codecs.ids, tokenizer])
+    assert.equal([...readDataset([path], codec, {}, null).all.read()], [5, 12, 50256]);
+});
+function refused(content: string | Uint8Array, codec: Codec = codecs.ids): Problem {
+  const path = file("wrong.npy", content);
+  return problem(() => requireKnown(readDataset([path], codec, { inMemory: false }, null), 1000));
+}
+test("what is no row of token numbers is told", () => {
+  const one = Uint16Array.of(1, 2, 3, 4);
+  assert.match(refused("5 12 7").message, "wrong.npy is no file of NumPy's");
+  assert.match(refused(npy("<f4", Float32Array.of(1))).message, "wrong.npy holds <f4 of shape (1,)");
+  assert.match(refused(npy(">u2", one)).help, "np.save(path, ids.astype(np.uint32).ravel())");
+  assert.match(refused(npy("<u2", one, "(2, 2)")).message, "of shape (2, 2)");
+  assert.match(refused(npy("<u2", one, "()")).message, "of shape ()");
+  assert.match(refused(npy("<u2", one, "(5,)")).message, "ends before its last number");
+  assert.match(refused(npy("<i4", Int32Array.of(3, -1))).message, "holds -1, which is no token number");
+  assert.match(refused(npy("<i8", BigInt64Array.of(2n ** 32n))).message, "holds 4294967296, which");
+  assert.match(refused(npy("<u2", one), codecs.bytes).help, "the tokenizer that made them");
+});
 test("encoded data is larger than the cache: all of it is kept while it is used, and read after it is deleted", () => {
   const root = temporaryFolder();
   const files = [1, 2, 3].map((i) => file(`${i}.txt`, numbers(90_000 + i)));
