@@ -21,6 +21,7 @@ export function withFileErrors<T>(path: string, doing: string, action: () => T):
   }
 }
 const reasons: Record<string, string> = {
+  ERR_INVALID_ARG_TYPE: "a path is a string",
   ENOENT: "there is no such file or folder",
   EACCES: "permission denied",
   EPERM: "the system does not permit it",
@@ -36,6 +37,7 @@ const reasons: Record<string, string> = {
   EROFS: "the file system is read-only",
 };
 const remedies: Record<string, string> = {
+  ERR_INVALID_ARG_TYPE: 'give the path of a file: "model.safetensors"',
   ENOENT: "check the spelling of the path",
   EACCES: "change its permissions, or choose another path",
   EPERM: "look at the owner and the attributes (lsattr) of the file and its folder, or choose another path",

@@ -204,12 +204,16 @@ function clipLine(text: string, from: number, width: number): { text: string; sh
   const ends = columns(text) - (shift ?? 0) < width;
   return { text: `${shift ? "…" : ""}${kept}${ends ? "" : "…"}`, shift: shift ?? 0 };
 }
+/** Code in backticks stays in one line, unless it is longer than a line. */
 function wrapped(text: string, width: number, indent: number): string {
+  const room = Math.max(width - indent, 20);
   const lines = [""];
-  for (const word of text.split(" ")) {
+  for (const word of wordsOf(text).flatMap((w) => (columns(w) > room ? w.split(" ") : [w]))) {
     const line = lines.at(-1) ?? "";
-    if (line !== "" && indent + columns(`${line} ${word}`) > Math.max(width, indent + 20)) lines.push(word);
+    if (line !== "" && columns(`${line} ${word}`) > room) lines.push(word);
     else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
   }
   return lines.join(`\n${" ".repeat(indent)}`);
 }
+/** Parted at spaces that an even number of backticks follows. */
+const wordsOf = (text: string): string[] => text.split(/ (?=(?:[^`]*`[^`]*`)*[^`]*$)/);

@@ -1,12 +1,18 @@
 // The errors of a program, without what compiles it.
 import { checkAll, load, loadFile } from "../compiler/check/index.ts";
 import { type Diagnostic, Problem } from "../compiler/diagnostic.ts";
+import { requireString } from "../compiler/require-string.ts";
 
 /** All errors of a file and of what it imports that do not depend on sizes which only a caller gives. */
-export const checkFile = (path: string): readonly Diagnostic[] => withoutStackOverflow(() => checkAll(loadFile(path)));
+export function checkFile(path: string): readonly Diagnostic[] {
+  requireString("the file", path, 'its path: checkFile("model.moe")');
+  return withoutStackOverflow(() => checkAll(loadFile(path)));
+}
 /** The same for a text; errors call it `name`. */
-export const checkText = (name: string, text: string): readonly Diagnostic[] =>
-  withoutStackOverflow(() => checkAll(load({ name, text })));
+export function checkText(name: string, text: string): readonly Diagnostic[] {
+  requireString("the text", text, "a name for errors and the text: checkText(name, text)");
+  return withoutStackOverflow(() => checkAll(load({ name, text })));
+}
 
 /** Runs the passes. A chain of operations too long for their recursion becomes a Problem instead of a stack overflow. */
 export function withoutStackOverflow<T>(make: () => T): T {

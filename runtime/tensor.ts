@@ -58,6 +58,14 @@ const shownData = (data: unknown): string =>
   ArrayBuffer.isView(data) || Array.isArray(data)
     ? `${data.constructor.name}(${"length" in data ? data.length : data.byteLength})`
     : typeof data;
+/** Throws Problem unless these are tensors by name. */
+export function requireMap(what: string, tensors: unknown): asserts tensors is ReadonlyMap<string, Tensor> {
+  if (Object.prototype.toString.call(tensors) !== "[object Map]")
+    throw new Problem(
+      `${what} ${what.endsWith("s") ? "are" : "is"} no Map`,
+      'give tensors by name: new Map([["weight", tensor("f32", [2, 3], numbers)]])',
+    );
+}
 /** Throws Problem unless the tensor has this dtype and shape. */
 export function requireFit(name: string, { dtype, shape }: Pick<Tensor, "dtype" | "shape">, value: Tensor): void {
   if (value.dtype !== dtype || !sameShape(value.shape, shape))

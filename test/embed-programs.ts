@@ -1,5 +1,5 @@
 // Declarations that tests of the TypeScript interface compile, and helpers to run them.
-import { type CompileOptions, compile, moe, type Program } from "../runtime/index.ts";
+import { type CompileOptions, compile, moe, type Program, type Source } from "../runtime/index.ts";
 
 export const { Twice, First, Sized, Fit } = moe<"Twice" | "First" | "Sized" | "Fit">`
   import { Sgd } from "std/optim"
@@ -29,7 +29,7 @@ export const filled = (x: number, n = 8): Float32Array => new Float32Array(n).fi
 export async function withCompiled<T>(
   options: CompileOptions,
   use: (program: Program) => Promise<T>,
-  from = Twice,
+  from: Source = Twice,
 ): Promise<T> {
   const program = await compile(from, { sizes, threads: 2, ...options });
   try {

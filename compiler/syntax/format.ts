@@ -5,6 +5,7 @@ import type { CstNode, IToken, TokenType } from "chevrotain";
 import { Arrow, Colon, Comma, Dot, Dots, Else, For, If, LCurly, lexer, RCurly } from "../../grammar/tokens.ts";
 import { Bug } from "../diagnostic.ts";
 import { ProgramError } from "../program-error.ts";
+import { requireString } from "../require-string.ts";
 import { isCloser, isOpener } from "./brackets.ts";
 import { parse } from "./parse.ts";
 import { parseDeclaration } from "./recover.ts";
@@ -13,6 +14,7 @@ import { endOf } from "./text.ts";
 
 /** Formats a text, which errors call `name`; throws ProgramError if it has errors of syntax. Only white space changes. */
 export function format(name: string, text: string): string {
+  requireString("the text", text, "a name for errors and the text: format(name, text)");
   const { diagnostics } = parse({ name, text });
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);
   const items = itemsOf(text);

@@ -19,6 +19,11 @@ export type Handles<Names extends string> = { readonly [Name in Names]: Handle }
  * Throws `ProgramError`, with spans in the calling file.
  */
 export function moe<Names extends string = string>(strings: TemplateStringsArray, ...holes: Hole[]): Handles<Names> {
+  if (!Array.isArray((strings as Partial<TemplateStringsArray> | undefined)?.raw))
+    throw new Problem(
+      "`moe` stands before a template",
+      "write moe`layer ...`; `compile`, `train` and `openModel` take a text as { text }",
+    );
   const text = joined(strings.raw, holes, locate(strings.raw, callerOf(moe)));
   const { program, diagnostics } = parseText(text);
   if (diagnostics.length > 0) throw new ProgramError(diagnostics);

@@ -19,7 +19,7 @@ import { loadStores, savedTensors } from "../storage/checkpoint.ts";
 import { namesHelp, namesOf, splitStacked } from "../storage/names.ts";
 import { type LoadedParameters, matchParameters, writeParameters } from "../storage/parameters.ts";
 import { allInMemory, readAll } from "../storage/stored-tensor.ts";
-import { convert, fromNumbers, requireElements, requireFit, requireIndices } from "../tensor.ts";
+import { convert, fromNumbers, requireElements, requireFit, requireIndices, requireMap } from "../tensor.ts";
 import { requireOptions } from "./options.ts";
 
 /**
@@ -254,13 +254,6 @@ const splitGradients = (outcome: Outcome): Outcome => ({
 const assumedDtype = (x: Input, dtype: DType): DType =>
   isFloat(dtype) && Object.prototype.toString.call(x) === "[object Float32Array]" ? "f32" : dtype;
 
-export function requireMap(what: string, tensors: unknown): asserts tensors is ReadonlyMap<string, Tensor> {
-  if (Object.prototype.toString.call(tensors) !== "[object Map]")
-    throw new Problem(
-      `${what} ${what.endsWith("s") ? "are" : "is"} no Map`,
-      'give tensors by name: new Map([["weight", tensor("f32", [2, 3], numbers)]])',
-    );
-}
 export function requireInteger(what: string, x: unknown): void {
   if (typeof x !== "number" || (x | 0) !== x)
     throw new Problem(`${what} is ${describeValue(x)}`, "give a whole number from -2147483648 to 2147483647");

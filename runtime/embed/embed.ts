@@ -3,6 +3,7 @@ import {
   type EntrySignature,
   entrySignature,
   type Loaded,
+  load,
   loadFile,
   loadTemplate,
   sizesFromInputs,
@@ -12,6 +13,7 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { describeValue } from "../../compiler/flag-text.ts";
 import type { Target } from "../../compiler/options.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
+import { requireString } from "../../compiler/require-string.ts";
 import type { Handle } from "../../compiler/syntax/template.ts";
 import type { Precision, WeightsOption } from "../../compiler/types/dtype.ts";
 import { sum } from "../../compiler/types/numbers.ts";
@@ -25,8 +27,15 @@ import { OtherWorkerFailed, singleWorker, type Workers, workers } from "../worke
 import { type Inputs, type LoadOptions, Program, requireInteger } from "./compiled-program.ts";
 import { requireOptions } from "./options.ts";
 
-/** A declaration of a template, or a .moe file (its only model or, without one, only layer or function; or `declaration`). */
-export type Source = Handle | undefined | { readonly file: string; readonly declaration?: string };
+/**
+ * A declaration of a template; or a .moe file, or its text (the only model or, without one, only layer or function; or `declaration`). Errors call a text
+ * `name`, and its imports are relative to that. Default: `text`.
+ */
+export type Source =
+  | Handle
+  | undefined
+  | { readonly file: string; readonly declaration?: string }
+  | { readonly text: string; readonly name?: string; readonly declaration?: string };
 /** The options that `compile` and `train` have in common. */
 export interface TargetOptions {
   /** Sizes and values by name: those of the header, and those that only the entry's types name. */
@@ -103,13 +112,20 @@ interface ResolvedSource {
 }
 export function resolveSource(source: Source): ResolvedSource {
   if (!source) throw new Problem("there is no such declaration", "take one that the template declares");
-  if (Object(source) !== source || !("file" in source || "program" in source))
+  if (Object(source) !== source || !("file" in source || "text" in source || "program" in source))
     throw new Problem("this is no declaration of a template", 'give one that `moe` returned, or { file: "model.moe" }');
-  if ("file" in source && typeof source.file !== "string")
-    throw new Problem(`the file is ${describeValue(source.file)}`, 'give its path: { file: "model.moe" }');
-  if ("file" in source) requireOptions("a program's file", source);
-  if ("file" in source) return { load: () => loadFile(source.file), declaration: source.declaration };
-  return { load: () => loadTemplate(source.program), declaration: source.name };
+  if ("program" in source) return { load: () => loadTemplate(source.program), declaration: source.name };
+  const { declaration } = source;
+  if ("text" in source) {
+    requireOptions("a program's text", source);
+    const { text, name = "text" } = source;
+    requireString("the text", text, 'the program: { text: "model M(D) { ... }" }');
+    return { load: () => load({ name, text }), declaration };
+  }
+  requireOptions("a program's file", source);
+  const { file } = source;
+  requireString("the file", file, 'its path, { file: "model.moe" }');
+  return { load: () => loadFile(file), declaration };
 }
 
 /** The options of `train`. */

@@ -26,6 +26,7 @@ const real = (name: string, most: number): Kind => ({
 const kinds = new Map<string, Kind>(
   Object.entries({
     declaration: { is: of("string"), wanted: 'the name of a declaration: { file: "model.moe", declaration: "Gpt" }' },
+    name: { is: of("string"), wanted: 'what errors call the text: { name: "model.moe" }' },
     sizes: { is: isObject, wanted: "an object of numbers by name: { sizes: { N: 4 } }" },
     target: { is: of("string"), wanted: 'a string: { target: "host" }' },
     precision: { is: of("string"), wanted: 'a string: { precision: "f32" }' },
@@ -104,6 +105,7 @@ export const optionNames = {
   "openModel of a folder": [...opening, "average"],
   "openModel of a program": [...opening, "parameters", "step", "tokenizer"],
   "a program's file": ["file", "declaration"],
+  "a program's text": ["text", "name", "declaration"],
   load: ["upcycle"],
   "a run": ["step", "signal"],
   "a text": [...asking, "stop", "sourceLanguage"],

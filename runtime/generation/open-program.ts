@@ -2,12 +2,13 @@
 import { Problem } from "../../compiler/diagnostic.ts";
 import { pluralize } from "../../compiler/pluralize.ts";
 import { closedOnFailure } from "../closing.ts";
-import { givenTensors, requireInteger, requireMap } from "../embed/compiled-program.ts";
+import { givenTensors, requireInteger } from "../embed/compiled-program.ts";
 import { resolveSource, type Source } from "../embed/embed.ts";
 import type { Executable, Tensor } from "../executable/executable.ts";
 import { requireSyntax } from "../program.ts";
 import { namesOf } from "../storage/names.ts";
 import { matchParameters, writeParameters } from "../storage/parameters.ts";
+import { requireMap } from "../tensor.ts";
 import { selectCodec } from "../tokenizer/select-codec.ts";
 import { requireVocabulary } from "../tokens.ts";
 import { requireEqualModels } from "../workers/generate-distributed.ts";

@@ -1,6 +1,7 @@
 // Names of stores and of tensors in files. A store may hold all copies of an array of layers (`experts.*.up.weight`, with a leading axis for each
 // `*`); in files each copy has its own name (`experts.3.up.weight`). Reading also accepts stacked tensors, whose names leave out numbers that are
 // leading axes instead.
+import { nearest } from "../../compiler/check/errors.ts";
 import { copies, spellings, stackedName } from "../../compiler/copies.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { shapeOfScales } from "../../compiler/graph/codes.ts";
@@ -26,11 +27,14 @@ const areMany = (over: readonly number[]): boolean => product(over) > mostNames;
 export const savedNames = (name: string, over: readonly number[]): [name: string, index: number[]][] =>
   areMany(over) ? [[stackedName(name), []]] : copies(name, over);
 
-/** Advice for a name that does not exist: lists the names, or, of many, the 12 most like it. */
+/** Advice for a name that does not exist: the nearest, and all names, or, of many, the 12 most like it. */
 export function namesHelp(what: string, unknown: string, names: readonly string[]): string {
   const few = 12;
-  if (names.length <= 1.5 * few) return `the ${what} are ${names.join(", ") || "none"}`;
-  const near = names.toSorted((a, b) => similarity(b, unknown) - similarity(a, unknown)).slice(0, few);
+  const meant = nearest(unknown, names);
+  if (names.length <= 1.5 * few)
+    return `${meant === null ? "" : `most like it is \`${meant}\`; `}the ${what} are ${names.join(", ") || "none"}`;
+  const likeness = (name: string): number => similarity(name, unknown) + (name === meant ? 0.5 : 0);
+  const near = names.toSorted((a, b) => likeness(b) - likeness(a)).slice(0, few);
   return `of ${names.length} ${what} those most like it are ${near.join(", ")}`;
 }
 /** A measure of how alike two dotted paths are: the words that they share, of which those at the end count most. */

@@ -9,7 +9,7 @@ import { allWeights, bytesOf, type DType, type Weights } from "../../compiler/ty
 import { product } from "../../compiler/types/numbers.ts";
 import { axesOfScales, dequantised } from "../codes.ts";
 import type { Tensor } from "../executable/executable.ts";
-import { noBit, placeOf, requireElements, showShape, widenF16, zeros } from "../tensor.ts";
+import { noBit, placeOf, requireElements, requireMap, showShape, widenF16, zeros } from "../tensor.ts";
 import { readInto, splitBytes, withOpen, writeUserFile } from "./files.ts";
 import { isJsonObject } from "./json.ts";
 import {
@@ -94,6 +94,7 @@ export function* safetensorsChunks(
 
 /** Writes tensors by name to a file, which `readSafetensors` and PyTorch read. */
 export function writeSafetensors(path: string, tensors: ReadonlyMap<string, Tensor>): void {
+  requireMap("the tensors", tensors);
   for (const [name, tensor] of tensors) requireElements(name, tensor);
   writeUserFile(path, safetensorsChunks(allInMemory(tensors)));
 }

@@ -6,8 +6,11 @@ import {
   type AskOptions,
   type CallOptions,
   type CompileOptions,
+  checkFile,
+  checkText,
   compile,
   type FitOptions,
+  format,
   type Inputs,
   type LoadOptions,
   moe,
@@ -15,6 +18,7 @@ import {
   type OpenProgramOptions,
   Problem,
   type Program,
+  readSafetensors,
   type Source,
   type Tensor,
   type TrainOptions,
@@ -36,6 +40,7 @@ interface Differing {
   readonly openFolder: Same<keyof OpenFolderOptions, Listed<"openModel of a folder">>;
   readonly openProgram: Same<keyof OpenProgramOptions, Listed<"openModel of a program">>;
   readonly file: Same<keyof Extract<Source, { file: string }>, Listed<"a program's file">>;
+  readonly programText: Same<keyof Extract<Source, { text: string }>, Listed<"a program's text">>;
   readonly load: Same<keyof LoadOptions, Listed<"load">>;
   readonly run: Same<keyof CallOptions, Listed<"a run">>;
   readonly text: Same<keyof AskOptions, Listed<"a text">>;
@@ -181,6 +186,13 @@ test("options that nothing can work with are refused", async () => {
   await assertProblem(() => compile({ file: 0 } as never), "the file is 0", "its path");
   const named = { file: "model.moe", model: "Gpt" };
   await assertProblem(() => compile(named), "model is no option of a program's file", "it takes file, declaration");
+  const untitled = { text: undefined };
+  await assertProblem(() => compile(untitled as never), "the text is undefined", "the program");
+  await assertProblem(
+    () => compile({ text: "", title: "a" } as never),
+    "title is no option of a program's text",
+    "name",
+  );
   const numbered = { file: "model.moe", declaration: 1 };
   await assertProblem(() => compile(numbered as never), "the option declaration is 1", "the name of a declaration");
   await assertProblem(() => compile(Twice, null as never), "options of compile are null", "an object");
@@ -219,6 +231,19 @@ test("a tensor of what is none", async () => {
     [() => toNested(filled(1) as never), "no tensor", "make one"],
     [() => toNested({ dtype: "i32", shape: [2], data: filled(1, 2) }), "Float32Array(2) was", "an Int32Array of 2"],
     [() => writeSafetensors("x", new Map([["w", filled(1)]]) as never), "w is no tensor", "make one"],
+    [() => writeSafetensors("x", { w: tensor("f32", [1], [1]) } as never), "the tensors are no Map", "new Map"],
+  ];
+  for (const [make, message, help] of wrong) await assertProblem(make, message, help);
+});
+test("a text, a path or a template that is none", async () => {
+  const [none, text] = [undefined as never, "layer A() { forward(x: f32) -> f32 { return x } }"];
+  const wrong: [make: () => unknown, message: string, help: string][] = [
+    [() => checkText(text, none), "the text is undefined", "checkText(name, text)"],
+    [() => format(text, none), "the text is undefined", "format(name, text)"],
+    [() => checkFile(none), "the file is undefined", 'checkFile("model.moe")'],
+    [() => readSafetensors(none), "a path is a string", "the path of a file"],
+    [() => writeSafetensors(new Map() as never, none), "the tensors are no Map", "new Map"],
+    [() => moe(text as never), "`moe` stands before a template", "{ text }"],
   ];
   for (const [make, message, help] of wrong) await assertProblem(make, message, help);
 });

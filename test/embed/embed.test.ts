@@ -1,4 +1,6 @@
 // A program in one's own TypeScript: runs at once, ends, and what is asked at the wrong time.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Problem } from "../../compiler/diagnostic.ts";
@@ -8,6 +10,7 @@ import { type CompileOptions, compile, moe, type Tensor, tensor } from "../../ru
 import { assertProblem } from "../assert-problem.ts";
 import { First, filled, first, Sized, sizes, Twice, targets, withCompiled } from "../embed-programs.ts";
 import { FakeExecutable } from "../fake-executable.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("embed");
 for (const target of targets)
@@ -32,6 +35,25 @@ test("runs of some milliseconds follow one another, and read their inputs before
     },
     Sized,
   ));
+test("a text is a program, with its name in errors, and imports relative to that", async () => {
+  const text = "layer Twice(D) { forward(x: float[N, D]) -> float[N, D] { return 2 * x } }";
+  const two = `${text} layer Same(D) { forward(x: float[N, D]) -> float[N, D] { return x } }`;
+  for (const source of [{ text }, { text: two, name: "a.moe", declaration: "Twice" }])
+    await withCompiled(
+      { target: "reference" },
+      async (program) => assert.is(await first(program, filled(3)), 6),
+      source,
+    );
+  const wrong = { text: text.replace("return", "retrun"), name: "mine.moe" };
+  const why = await compile(wrong, { sizes }).then(() => "", String);
+  assert.match(why, "--> mine.moe:1:");
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "twice.moe"), text);
+  const importing = `import { Twice } from "./twice.moe"
+    layer Own(D) { twice: Twice(D) forward(x: float[N, D]) -> float[N, D] { return twice(x) } }`;
+  const placed = { text: importing, name: join(folder, "own.moe") };
+  await withCompiled({ target: "reference" }, async (program) => assert.is(await first(program, filled(3)), 6), placed);
+});
 const sized = (i: number): Promise<Program> => compile(Sized, { sizes: { D: 64, N: 64 }, threads: 1 + (i % 2) });
 test("eight programs run at once", async () => {
   const one = await sized(0); // the others find its kernels

@@ -250,6 +250,23 @@ test("a line too long is cut around the caret, not around what else is marked", 
   assert.ok(at > 0, shown);
   assert.is(carets.indexOf("^^^^^ here"), at);
 });
+test("code in backticks stays in one line, unless it is longer than a line", () => {
+  const [code, long] = ["`moec train model.moe --set D=8`", `\`${"word ".repeat(14)}end\``];
+  const span = { source: { name: "a.moe", text: "x" }, start: 0, end: 1 };
+  const wide = (help: string): string[] =>
+    render([{ code: "E0101", message: "", labels: [{ span, text: "" }], notes: [], help }], { color: false, width: 60 })
+      .split("\n")
+      .slice(5, -1);
+  for (let before = 1; before < 60; before++) {
+    const lines = wide(`${"a ".repeat(before)}(${code}), or more than ${code} has`);
+    assert.is(lines.filter((line) => line.includes(code)).length, 2, lines.join("\n"));
+    assert.ok(
+      lines.every((line) => line.length <= 60),
+      lines.join("\n"),
+    );
+  }
+  assert.ok(wide(long).length > 1 && wide(long).every((line) => line.length <= 60));
+});
 test("labels over several lines, files and columns", () => {
   const source = { name: "a.moe", text: "one two three\n\tfour\n\n\n\u65e5\u672c x end\nlast\n" };
   const other = { name: "b.moe", text: "elsewhere" };

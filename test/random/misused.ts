@@ -278,7 +278,9 @@ async function checkOptions(draw: Draw): Promise<void> {
     key === "sizes" && draw.chance(0.7)
       ? { ...good, sizes: { ...sizes, [inner]: odd(draw) } }
       : { ...good, [key]: odd(draw) };
-  const source = (draw.chance(0.1) ? odd(draw) : draw.chance(0.1) ? { file: odd(draw) } : Some) as Source;
+  const source = (
+    draw.chance(0.1) ? odd(draw) : draw.chance(0.1) ? { [draw.chance(0.5) ? "file" : "text"]: odd(draw) } : Some
+  ) as Source;
   const options = (draw.chance(0.05) ? odd(draw) : given) as CompileOptions;
   const large = (Object(Object(options).sizes) as Record<string, unknown>)[inner];
   if (typeof large === "number" && large > 1e6) return;

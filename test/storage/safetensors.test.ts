@@ -346,6 +346,11 @@ test("copies that lack, are too many, twice or of another shape are named", () =
 test("advice for an unknown name lists all of few names, of many those that end alike first", () => {
   const few = Array.from({ length: 18 }, (_, i) => `other.${i}`);
   assert.is(namesHelp("names", "q.weight", few), `the names are ${few.join(", ")}`);
+  const renamed = ["ffn.gate.weight", "ffn.up.weight", "ffn.down.weight"];
+  assert.is(
+    namesHelp("names", "mlp.up.weight", renamed),
+    `most like it is \`ffn.up.weight\`; the names are ${renamed.join(", ")}`,
+  );
   const many = [...few, "blocks.0.q.bias", "model.blocks.own.q.weight"];
   const help = namesHelp("names", "blocks.0.q.weight", many);
   assert.match(help, "of 20 names those most like it are model.blocks.own.q.weight, blocks.0.q.bias, other.0,");
