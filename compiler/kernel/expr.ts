@@ -236,6 +236,18 @@ export function or(a: Expr, b: Expr): Expr {
 export const within = (i: Expr, size: number): Expr =>
   and(range(i)[0] >= 0 ? bool(true) : call("ge", "bool", i, num(0)), less(i, num(size)));
 export const clamp = (i: Expr, size: number): Expr => min(max(i, num(0)), num(Math.max(0, size - 1)));
+/** i - from limited to 0 <= .. < to - from, for what is read only within. Of blocks that divide both ends, only the block's number is limited. */
+export function clampBetween(i: Expr, from: number, to: number): Expr {
+  const { high, low } = split(i, gcd(from, to));
+  const block = isNum(high) ? 1 : gcd(knownDivisor(high), gcd(from, to));
+  if (block <= 1) return clamp(sub(i, num(from)), to - from);
+  return add(min(max(sub(high, num(from)), num(0)), num(to - from - block)), low);
+}
+/** i < size, asked of i's whole blocks if they divide the size. */
+export function isBefore(i: Expr, size: number): Expr {
+  const { high, low } = split(i, size);
+  return isNum(high) || isNum(low) ? less(i, num(size)) : less(high, num(size));
+}
 export function select(cond: Expr, a: Expr, b: Expr): Expr {
   if (isNum(cond)) return cond.value === 0 ? b : a;
   return same(a, b) ? a : call("select", typeOf(a), cond, a, b);
@@ -259,7 +271,7 @@ export function knownDivisor(x: Expr): number {
   if (!a || !b) return 1;
   if (x.op === "*") return knownDivisor(a) * knownDivisor(b);
   if (x.op === "%") return isNum(b) ? gcd(knownDivisor(a), b.value) : 1;
-  return x.op === "+" || x.op === "-" ? gcd(knownDivisor(a), knownDivisor(b)) : 1;
+  return ["+", "-", "min", "max"].includes(x.op) ? gcd(knownDivisor(a), knownDivisor(b)) : 1;
 }
 type Range = readonly [lo: number, hi: number];
 export const unknownRange: Range = [-Infinity, Infinity];

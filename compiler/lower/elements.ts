@@ -9,12 +9,13 @@ import {
   bool,
   call,
   clamp,
+  clampBetween,
   div,
   f32,
   flatten,
   i32,
+  isBefore,
   isNum,
-  less,
   mul,
   num,
   range,
@@ -115,11 +116,10 @@ const table: { readonly [N in OpName]?: Typed<N> } = {
     const i = item(at, axis);
     const [lowest, highest] = range(i);
     const pieces = piecesOf(node).filter(({ from, to }) => to > from && from <= highest && lowest < to);
-    const piece = ({ value, from, to }: Piece): Expr =>
-      r.element(value, at.with(axis, clamp(sub(i, num(from)), to - from)));
+    const piece = ({ value, from, to }: Piece): Expr => r.element(value, at.with(axis, clampBetween(i, from, to)));
     return pieces.slice(0, -1).reduceRight(
       (rest, p) => {
-        const cond = less(i, num(p.to));
+        const cond = isBefore(i, p.to);
         return isNum(cond) && cond.value === 0 ? rest : select(cond, piece(p), rest);
       },
       piece(item(pieces, pieces.length - 1)),

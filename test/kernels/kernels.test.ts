@@ -22,6 +22,7 @@ import { distance, generator, ndarray, storesOf } from "../graphs.ts";
 import {
   compare,
   compareOps,
+  compareWidths,
   graphOf,
   kernelsOf,
   lowered,
@@ -321,6 +322,35 @@ test("no element asks which piece of a concat it is from, a part of one neither"
   const sequence = lower(graphOf([b.mul(g, joined, 2)]), { emit: emitHost, onKernel: (k) => kernels.push(k) });
   assert.is(sequence.launches.length, 1);
   assert.not.match(kernels.map(print).join(""), /select/);
+});
+/** Sums of columns over a concat of heads' parts side by side: the gradient of a convolution's weights. */
+function columnSums(...widths: readonly number[]): Value {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: readonly number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const part = (width: number, i: number): Value => {
+    const heads = b.slice(g, p(`x${i}`, 40, 2, width / 2 + 5), 2, 5, width / 2);
+    return b.reshape(g, heads, [40, width]);
+  };
+  const all = b.concat(g, widths.map(part), 1);
+  return b.sum(g, b.mul(g, all, p("y", ...dims(all.type).map(Number))), [0]);
+}
+test("a block of columns asks once which part of a concat it is of, where blocks end with parts", () => {
+  const widths = [
+    [64, 64, 128],
+    [64, 32, 96],
+    [16, 48],
+    [2, 6, 4],
+    [32, 30, 2, 64],
+    [64, 192, 10],
+  ];
+  const graphs = widths.map((each) => graphOf([columnSums(...each)]));
+  const sequences = graphs.map((graph) => lowered(graph));
+  compareWidths("sums over a concat", graphs, sequences);
+  const whole = kernelsOf(sequences.slice(0, 1))
+    .map(({ text }) => text)
+    .join("");
+  assert.match(whole, /c < 64/);
+  assert.not.match(whole, /(?:min|max)\(c \+ j|c \+ j < /);
 });
 /** What the first kernel writes of y = x w z and its rows' sums, where `second` is wanted too. */
 function writtenWith(second: (g: GraphBuilder, y: Value, sum: Value) => Value): string[] {
