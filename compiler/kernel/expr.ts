@@ -355,17 +355,18 @@ function decided(x: Op, args: readonly Expr[]): Expr {
   if (x.op === "ge" && range(a)[0] >= range(b)[1]) return bool(true);
   return x.op === "ge" && range(a)[1] < range(b)[0] ? bool(false) : withArguments(x, args);
 }
+/** x with another index in the place of `from`, and what that decides. */
+export function replace(x: Expr, from: Expr, to: Expr): Expr {
+  if (same(x, from)) return to;
+  if (x.e !== "load" && x.e !== "op") return x;
+  const args = children(x).map((y) => replace(y, from, to));
+  if (args.every((y, i) => y === children(x)[i])) return x;
+  return x.e === "load" ? load(x.from, ...args) : decided(x, args);
+}
 /** Simplifies expressions by what is known of an index in them: lo <= index < end. */
 export function knowing(index: Expr, lo: number, end: number): (x: Expr) => Expr {
   const known = variable("_known", "index", lo, end - 1, knownDivisor(index));
-  const replaced = (x: Expr, from: Expr, to: Expr): Expr => {
-    if (same(x, from)) return to;
-    if (x.e !== "load" && x.e !== "op") return x;
-    const args = children(x).map((y) => replaced(y, from, to));
-    if (args.every((y, i) => y === children(x)[i])) return x;
-    return x.e === "load" ? load(x.from, ...args) : decided(x, args);
-  };
-  return (x) => replaced(replaced(x, index, known), known, index);
+  return (x) => replace(replace(x, index, known), known, index);
 }
 /** x with its loads replaced, except those in the branches of a `select`: what an untaken branch reads may not exist. */
 export function withLoads(x: Expr, by: (x: Load) => Expr): Expr {

@@ -176,6 +176,7 @@ const choicesOf = (tf32: boolean): Choices => ({
     shortestRow: 128,
     shortRow: 0,
     mergesSums: false,
+    cutsRows: null,
     maxThreadReduction: 16,
     sharedScans: true,
     groupSumColumns: () => 256,

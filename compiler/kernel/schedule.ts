@@ -121,6 +121,8 @@ interface RowChoices {
   readonly shortRow: number;
   /** Whether sums over one row are one loop: of it and of the squares about its mean (`moments`), or of the same costly function (`several`). */
   readonly mergesSums: boolean;
+  /** Loops are cut at the ends of the rows that they walk along, unless groups of so many lanes end there; null: they are not (row-ends.ts). */
+  readonly cutsRows: number | null;
   /** The longest reduction that a thread does alone; longer ones are shared by all threads of a task. */
   readonly maxThreadReduction: number;
   /** Whether all threads of a task share the running sum of a row; else a thread computes it alone, in order. */
@@ -192,6 +194,7 @@ export const hostChoices: Choices = {
     shortestRow: 16,
     shortRow: 15,
     mergesSums: true,
+    cutsRows: 16,
     maxThreadReduction: 0,
     sharedScans: false,
     groupSumColumns: (columns) => Math.min(256, roundUp(columns, partialSumColumns)),

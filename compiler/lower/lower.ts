@@ -13,6 +13,7 @@ import { mergeMoments } from "../kernel/moments.ts";
 import { finishKernel } from "../kernel/passes.ts";
 import { addPrefetches } from "../kernel/prefetch.ts";
 import { print, showBuffer } from "../kernel/print.ts";
+import { cutAtRowEnds } from "../kernel/row-ends.ts";
 import {
   alignBlocks,
   type Choices,
@@ -274,8 +275,10 @@ class Lowering implements LoweringContext {
       part.write(d);
     }
     const kind = [...new Set(parts.map((p) => p.kind))].join("_");
+    const { cutsRows, mergesSums } = this.choices.rows;
     const finished = finishKernel(d.k.kernel("kernel"));
-    const unnamed = addPrefetches(this.choices.rows.mergesSums ? mergeSums(mergeMoments(finished)) : finished);
+    const cut = cutsRows === null ? finished : cutAtRowEnds(finished, cutsRows);
+    const unnamed = addPrefetches(mergesSums ? mergeSums(mergeMoments(cut)) : cut);
     const printed = print(unnamed);
     const name = `${kind}_${createHash("sha256").update(printed).digest("hex").slice(0, 8)}`;
     return { d, kernel: { ...unnamed, name }, printed: `${name} ${printed}` };
