@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { integerIn, weights } from "../../compiler/options.ts";
+import { sanitize } from "../../compiler/render.ts";
 import { type ImportOptions, importModel } from "../../runtime/import/import-model.ts";
 import { examples, flag, json, out } from "../flags.ts";
 import { note, printJson, showCount, warn } from "../output.ts";
@@ -29,9 +30,10 @@ interface Options extends Omit<ImportOptions, "folder"> {
 async function run(folder: string, { json, ...options }: Options): Promise<void> {
   const { out: made, ...about } = await importModel({ folder, ...options, warn });
   if (json) return printJson({ folder: made, ...about });
-  const { model, parameters, precision, context, tokenizer } = about;
+  const { model, parameters, precision, context, tokenizer, leftOut } = about;
   const text = tokenizer ? "with its tokenizer" : "without a tokenizer: texts are token numbers";
   note(
     `${model}, ${showCount(parameters)} parameters, ${precision}, ${context} positions, ${text}: written to ${made}`,
   );
+  if (leftOut.length > 0) note(`Only the text model is read; left out: ${sanitize(leftOut.join(", "))}`);
 }

@@ -24,7 +24,7 @@ import {
 import { misspeltKeys } from "./misspelt.ts";
 import { requireModel } from "./other-checkpoints.ts";
 import { type Quantisation, quantisationOf } from "./quantisation.ts";
-import { hasWeight, readJson } from "./weight-files.ts";
+import { hasWeight, namesOfWeights, readJson } from "./weight-files.ts";
 import { within } from "./within.ts";
 
 export interface TransformersModel {
@@ -65,7 +65,8 @@ export function openTransformers(folder: string): TransformersModel {
   const shared = ownHead === undefined ? {} : { shared: !hasWeight(folder, ownHead) };
   const count: Count = (key, fallback) => Number(checked(path, key, lookup(config, key) ?? fallback, "layers"));
   const lists = new Map(listsOf(path, family, config, Number(header["L"])));
-  const isIgnored = beginsWithOneOf(family.ignoredPrefixes?.(count) ?? []);
+  const isLeftOut = beginsWithOneOf(family.ignoredPrefixes?.(count) ?? []);
+  const isIgnored = (name: string): boolean => isLeftOut(name) || family.otherPart?.(name) !== undefined;
   const order = family.blocks ? { order: family.blocks.order(config), kinds: kindsOf(family.blocks, config) } : {};
   const tied = ties === true && ownHead === undefined;
   return {
@@ -98,14 +99,17 @@ function besideIn(folder: string): Json {
   const { quantization } = readJson(path);
   return isJsonObject(quantization) ? { quantization_config: { ...quantization, quant_method: "modelopt" } } : {};
 }
-/** Where a larger model's config.json may have that of its text model; the second in Nemotron 3 Omni as it is released. */
-export const textKeys = ["text_config", "llm_config"];
+/** Where a larger model's config.json may have that of its text model; the others in Nemotron 3 Omni and in DeepSeek-OCR as they are released. */
+export const textKeys = ["text_config", "llm_config", "language_config"];
 interface TextModel {
   readonly family: Family;
   readonly config: Json;
 }
 const familyOf = (config: Json): Family | undefined =>
-  families.find(({ type, isOf }) => type === config["model_type"] && (isOf?.(config) ?? true));
+  families.find(
+    ({ type, otherTypes = [], isOf }) =>
+      [type, ...otherTypes].some((name) => name === config["model_type"]) && (isOf?.(config) ?? true),
+  );
 function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const { model_type: type, thinker_config: thinker } = whole;
   const around = isJsonObject(thinker) ? { ...whole, ...thinker } : whole; // Qwen3-Omni's text model is two levels down
@@ -115,7 +119,7 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const inner = text && (families.find((f) => type !== undefined && f.outerType === type) ?? familyOf(text));
   if (inner) {
     const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];
-    return { family: within(inner), config: { ...text, tie_word_embeddings: tied } };
+    return { family: within(inner, namesOfWeights(folder), folder), config: { ...text, tie_word_embeddings: tied } };
   }
   if (checkpointSteps(folder).length > 0)
     throw new Problem(

@@ -34,6 +34,8 @@ export type Count = (key: string, fallback?: number) => number;
 export interface Family {
   /** The `model_type` of config.json. */
   readonly type: string;
+  /** What other releases of the same call it. */
+  readonly otherTypes?: readonly string[];
   /** The `model_type` of a larger model whose text model is of this family, whatever its own `model_type`: transformers does not read that. */
   readonly outerType?: string;
   /** Of families that share a `model_type`: whether a config.json is of this one. */
@@ -67,6 +69,8 @@ export interface Family {
   readonly optional?: readonly RegExp[];
   /** Weights whose names begin with one of these (`*`: any number) are skipped: those of the blocks that predict the token after the next (MTP). */
   readonly ignoredPrefixes?: (count: Count) => readonly string[];
+  /** Of a text model that is a part of a larger one: which other part a weight is of, which is not read; undefined: of none. */
+  readonly otherPart?: (name: string) => string | undefined;
   /**
    * Vectors of our model that config.json (not the weights) has as lists of numbers, one for all blocks: our names, and the keys to look under, of
    * which the first present is used. If none is, there is no such vector.

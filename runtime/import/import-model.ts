@@ -25,6 +25,7 @@ import { keptAs } from "./as-codes.ts";
 import { openTransformers, startOf, type TransformersModel } from "./config.ts";
 import { aboutOtherTokenizer } from "./other-checkpoints.ts";
 import { declaration, programOf } from "./program.ts";
+import { namesOfWeights } from "./weight-files.ts";
 import { isSpare, plainPlace, transformersTensors } from "./weights.ts";
 
 export interface ImportOptions {
@@ -48,6 +49,8 @@ interface Imported {
   readonly precision: Precision;
   /** Whether the run has a tokenizer; without one its texts are token numbers. */
   readonly tokenizer: boolean;
+  /** The parts of a larger model, such as one that reads images, beside the text model: they are left out. */
+  readonly leftOut: readonly string[];
 }
 
 /**
@@ -91,7 +94,19 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
     release();
   }
   const parameters = [...tensors.values()].reduce((sum, t) => sum + product(t.shape), 0);
-  return { out, model: foreign.family.model, parameters, context, precision, tokenizer: codec !== null };
+  return {
+    out,
+    model: foreign.family.model,
+    parameters,
+    context,
+    precision,
+    tokenizer: codec !== null,
+    leftOut: leftOut(foreign),
+  };
+}
+function leftOut({ folder, family }: TransformersModel): string[] {
+  const parts = (namesOfWeights(folder) ?? []).flatMap((name) => family.otherPart?.(name) ?? []);
+  return [...new Set(parts)];
 }
 /** The same tensors, of which those that hold NaN or infinities are added to `broken` while they are written. */
 const watched = (tensors: StoredTensors, broken: Set<string>): StoredTensors =>

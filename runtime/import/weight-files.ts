@@ -30,6 +30,12 @@ export function weightFiles(folder: string): string[] {
   requireAllFiles(index, all);
   return all;
 }
+/** The names of all weights; undefined where there are no files of weights. */
+export function namesOfWeights(folder: string): string[] | undefined {
+  const [whole, index] = ["model.safetensors", "model.safetensors.index.json"].map((name) => join(folder, name));
+  if (![whole, index].some((path) => path !== undefined && existsSync(path))) return undefined;
+  return weightFiles(folder).flatMap((file) => [...openSafetensors(file).keys()]);
+}
 /** Whether one of the files has a weight of that name; reads none. */
 export const hasWeight = (folder: string, name: string): boolean =>
   weightFiles(folder).some((file) => openSafetensors(file).has(name));

@@ -1,44 +1,63 @@
-// Models that also read images: config.json has that of the text model within, and the text model's weights have names of their own.
+// Models that also read images or sound: config.json has that of the text model within, and the text model's weights are some of all.
+import { Problem } from "../../compiler/diagnostic.ts";
 import type { Family } from "./family.ts";
 
-/** What comes before the names of other parts: they are not read. */
-const otherParts = [
-  "vision_model.",
-  "vision_tower.",
-  "vision_embedder.",
-  "visual.",
-  "vit.",
-  "vision_final_layernorm.",
-  "multi_modal_projector.",
-  "vision_projector.",
-  "mlp1.",
-  "mm_projector.",
-  "patch_merge_mlp.",
-  "resampler_model.",
-  "audio_tower.",
-  "sound_encoder.",
-  "sound_projection.",
-  "embed_vision.",
-  "embed_audio.",
-  "talker.",
-  "code2wav.",
-].flatMap((part) => [part, `model.${part}`, `thinker.${part}`]);
-/** The names that a larger model may give to a weight, or to weights, of its text model. */
-const placesOf = (theirs: string): string[] =>
-  theirs.startsWith("model.")
-    ? [
-        theirs.replace("model.", "model.language_model."),
-        theirs.replace("model.", "language_model.model."),
-        `thinker.${theirs}`, // Qwen3-Omni
-        theirs, // its thinker alone; last, for its head is named as the first one's
-      ]
-    : [theirs, `language_model.${theirs}`, `thinker.${theirs}`];
+/** Names that begin with `root` in a model of the family begin with `at` in the larger one. */
+interface Place {
+  readonly root: string;
+  readonly at: string;
+}
+const outer = (name: string): string => name.slice(0, name.lastIndexOf(".", name.length - 2) + 1);
+/** What a dotted name begins with, from nothing on. */
+const above = (name: string): string[] => (name === "" ? [""] : [...above(outer(name)), name]);
+const isNamedSo = ({ root, at }: Place): boolean => at === root || at.endsWith(`.${root}`);
+const depth = (name: string): number => name.split(".").length;
 
-/** The family of a text model that is a part of a larger one. */
-export const within = (family: Family): Family => ({
-  ...family,
-  names: Object.fromEntries(
-    Object.entries(family.names).flatMap(([theirs, ours]) => placesOf(theirs).map((name) => [name, ours])),
-  ),
-  ignoredPrefixes: (count) => [...(family.ignoredPrefixes?.(count) ?? []).flatMap(placesOf), ...otherParts],
-});
+/** The embedding tells the place; of several that which stands least deep. */
+function placeOf(family: Family, names: readonly string[]): Place | undefined {
+  const embeddings = Object.entries(family.names).flatMap(([theirs, ours]) =>
+    ours === "embed.weight" || (Array.isArray(ours) && ours[0] === "embed.weight") ? [theirs] : [],
+  );
+  const places = embeddings.flatMap((theirs) => {
+    const root = outer(outer(theirs));
+    const own = theirs.slice(root.length);
+    const found = names.filter((name) => name.startsWith(own) || name.includes(`.${own}`));
+    return found.map((name) => ({ root, at: name.slice(0, name.lastIndexOf(own)) }));
+  });
+  return places.toSorted((a, b) => depth(a.at) - depth(b.at) || Number(isNamedSo(b)) - Number(isNamedSo(a)))[0];
+}
+
+/** The family of a text model that is a part of a larger one, whose weights have these names; undefined: they are not there. */
+export function within(family: Family, weights: readonly string[] | undefined, folder: string): Family {
+  const place = weights ? placeOf(family, weights) : { root: "", at: "" };
+  if (!place)
+    throw new Problem(
+      `${folder} has no embedding of the text model: the weights have other names than ${family.model}'s`,
+      "the weights are not all of what config.json says, or are of another model",
+    );
+  const { root, at } = place;
+  const beside = isNamedSo(place) ? at.slice(0, at.length - root.length) : ""; // the head stands beside `model`
+  const placed = (theirs: string): string =>
+    theirs.startsWith(root) ? at + theirs.slice(root.length) : beside + theirs;
+  const names = Object.fromEntries(Object.entries(family.names).map(([theirs, ours]) => [placed(theirs), ours]));
+  return {
+    ...family,
+    names,
+    ignoredPrefixes: (count) => (family.ignoredPrefixes?.(count) ?? []).map(placed),
+    otherPart: otherPart(place, Object.keys(names)),
+  };
+}
+/** Which other part a weight is of; where parts stand among those of the text model, these are known by their names. */
+function otherPart({ root, at }: Place, own: readonly string[]): (name: string) => string | undefined {
+  const parts = above(at);
+  const partOf = (name: string): string => {
+    const before = parts.findLast((one) => name.startsWith(one)) ?? "";
+    return before + (name.slice(before.length).split(".")[0] ?? "");
+  };
+  const known = new Set(own.map(partOf));
+  const isApart = at !== root && at !== "";
+  return (name) => {
+    const part = partOf(name);
+    return known.has(part) || (isApart && name.startsWith(at)) ? undefined : part;
+  };
+}

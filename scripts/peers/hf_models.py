@@ -433,6 +433,21 @@ MODELS = {
         },
         "1GB",
     ),
+    "deepseek_ocr2_text": (
+        "DeepseekOcr2",
+        {
+            "text_config": HEADS
+            | {"num_hidden_layers": 3, "intermediate_size": 12, "moe_intermediate_size": 6, "n_routed_experts": 5, "n_shared_experts": 2}
+            | {"mlp_layer_types": ["dense", "sparse", "sparse"], "routed_scaling_factor": 1.7},
+            "vision_config": {
+                "sam_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 16, "patch_size": 4, "window_size": 2}
+                | {"output_channels": 4, "mlp_dim": 4, "downsample_channels": [4, 4], "global_attn_indexes": [0]},
+                "encoder_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
+                | {"intermediate_size": 4, "vocab_size": 4},
+            },
+        },
+        "1GB",
+    ),
     "ernie4_5_vl_moe_text": (
         "Ernie4_5_VLMoe",
         {

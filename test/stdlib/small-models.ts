@@ -495,6 +495,7 @@ export const models: Readonly<Record<string, Model>> = {
     C: 2,
     Context: 8,
   }),
+  DeepSeekMoE: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   HunYuanMoE: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Ernie45Moe: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   Qwen3Next: { ...decoder({ ...hybrid, F: 5, E: 3, K: 2 }), file: "qwen3_next" },

@@ -1,9 +1,11 @@
 // DeepSeek-V2, V3 and models made like them: latent attention, dense blocks first, then mixtures.
 import type { ConfigValue, Family, Json } from "../family.ts";
 import {
+  attentionNames,
   blocksAfterLast,
   constant,
   denseFirst,
+  leadingDense,
   leadingDenseOf,
   mixtureHeader,
   outerNames,
@@ -98,8 +100,38 @@ const ofGroups = ({ n_group: groups, topk_method: how }: Json): unknown =>
 const groupsOf = ({ n_group: groups, topk_method: how }: Json): unknown =>
   how === "group_limited_greedy" ? groups : 1;
 
+const hasPlainHeads = (config: Json): boolean => config["model_type"] !== "deepseek_v2" || config["use_mla"] === false;
+/** DeepSeekMoE, whose heads are plain: as DeepSeek-OCR 2, as released for itself, and as DeepSeek-OCR and DeepSeek-VL2 call it. */
+export const deepseekMoe: Family = {
+  type: "deepseek_ocr2_text",
+  otherTypes: ["deepseek", "deepseek_v2"],
+  isOf: hasPlainHeads,
+  model: "DeepSeekMoE",
+  header: {
+    ...mixtureHeader,
+    F: required("intermediate_size"),
+    H: required("moe_intermediate_size"),
+    Dense: leadingDense,
+    Groups: required("num_key_value_heads", "num_attention_heads"),
+    E: required("n_routed_experts"),
+    Shared: requiredAs("count", "n_shared_experts"),
+    eps: { keys: ["rms_norm_eps"], fallback: 1e-6 },
+    scale: { keys: ["routed_scaling_factor"], fallback: 1 },
+  },
+  supported: {
+    ...unbiasedSettings,
+    mlp_bias: false,
+    norm_topk_prob: false,
+    scoring_func: "softmax",
+    topk_method: "greedy",
+    moe_layer_freq: 1,
+  },
+  names: { ...outerNames, ...attentionNames, ...sharedExpertNames },
+};
+
 export const deepseekV2: Family = {
   type: "deepseek_v2",
+  isOf: (config) => !hasPlainHeads(config),
   model: "DeepSeekV2",
   header: {
     ...latentHeader,

@@ -7,6 +7,7 @@ import { beam } from "./beam.ts";
 import { cohere, cohere2, cohere2Moe } from "./cohere2.ts";
 import { dbrx } from "./dbrx.ts";
 import {
+  deepseekMoe,
   deepseekV2,
   deepseekV3,
   deepseekV32,
@@ -101,6 +102,7 @@ export const families: readonly Family[] = [
   gemma2,
   gemma3Text,
   llama4Text,
+  deepseekMoe,
   deepseekV2,
   deepseekV3,
   kimiK2,
