@@ -157,8 +157,8 @@ function firstRoundPointer(s: StmtOf<"stage">, e: Emitter, replace: (x: Expr) =>
   if (s.body.length > 0 || !load) return null;
   const loop = loopOf(e.kernel.body, s);
   return pointer(e, load, (x) => {
-    const y = replace(start(s, x));
-    return loop ? substitute(y, loop.v, loop.from) : y;
+    const y = start(s, x);
+    return replace(loop ? substitute(y, loop.v, loop.from) : y);
   });
 }
 interface OtherOperands {

@@ -5,6 +5,7 @@ import {
   type AttentionTile,
   type Choices,
   type Contraction,
+  type Pieces,
   partialSumColumns,
   type QueryTasks,
   type Schedule,
@@ -134,10 +135,11 @@ function wideAttention({ keys, values, nested, bytes }: AttentionShape): Attenti
  * Few queries over many keys make few tasks: split 512 keys and more, which take longer than another launch, into as many pieces as fill the
  * multiprocessors. The keys and values of a piece are more bytes than its sums, which that launch joins.
  */
-function keyPieces({ texts, each, keys, rows }: QueryTasks): number {
-  const tasks = texts * each;
-  if (tasks >= multiprocessors || keys < 512) return 1;
-  return Math.min(32, Math.floor(keys / Math.min(256, 4 * rows)), Math.ceil((2 * multiprocessors) / tasks));
+function keyPieces({ texts, heads, blocks, keys, rows }: QueryTasks): Pieces | null {
+  const tasks = texts * heads * blocks;
+  if (tasks >= multiprocessors || keys < 512) return null;
+  const count = Math.min(32, Math.floor(keys / Math.min(256, 4 * rows)), Math.ceil((2 * multiprocessors) / tasks));
+  return { count, run: null };
 }
 /** Pieces of 4096 elements of few long rows (the `cutoff` op); at most 16, as each block of the next round adds up the sums of all of them. */
 const cutoffPieces = (rows: number, columns: number): number =>

@@ -90,19 +90,27 @@ export interface AttentionTile {
   /** The gradients of keys and of values are computed in two passes, as registers do not hold both. */
   readonly separatePasses?: boolean;
 }
-/** The tasks of an attention: `each` for each of `texts` sequences, of `rows` queries and `keys` keys. */
+/** The tasks of an attention: `blocks` of up to `rows` rows for each of `heads` heads of `texts` sequences. */
 export interface QueryTasks {
   readonly texts: number;
-  readonly each: number;
+  readonly heads: number;
+  /** The queries of a sequence. */
+  readonly queries: number;
+  readonly blocks: number;
   readonly rows: number;
   readonly keys: number;
+}
+/** `count` pieces of keys take runs of `run` keys in turn; null: each takes an equal share of those that are visible. */
+export interface Pieces {
+  readonly count: number;
+  readonly run: number | null;
 }
 /** What a target decides about the kernels of attention. */
 export interface AttentionChoices {
   /** The tile; null if heads are too wide. */
   tile(shape: AttentionShape): AttentionTile | null;
-  /** Into how many pieces the keys of a task are split; 1: they are not. */
-  keyPieces(tasks: QueryTasks): number;
+  /** The pieces into which the keys of a task are split; null: they are not. */
+  keyPieces(tasks: QueryTasks): Pieces | null;
   /** So many queries of a head are few: the heads that share keys are then rows of one task, which reads the keys once. */
   readonly fewQueries: number;
   /**
@@ -170,6 +178,16 @@ export const partialSumColumns = 16;
 const cacheElements = 1 << 22;
 /** A number of tasks that is enough for a few threads. */
 const tasks = 32;
+const fewQueries = 8;
+/** The fewest keys of a run. */
+const leastRun = 512;
+/** Pieces that follow from the heads and the keys alone: a query has the same bits alone, beside others of its text, and beside other texts. */
+function keyPieces({ heads, queries, keys }: QueryTasks): Pieces | null {
+  const count = Math.min(Math.ceil(16 / heads), Math.floor(keys / leastRun));
+  if (count <= 1 || queries > fewQueries) return null;
+  const rounds = Math.floor(keys / (count * leastRun));
+  return { count, run: roundUp(keys / (count * rounds), 64) };
+}
 export const hostChoices: Choices = {
   regions: {
     foldsInside: (rows, elements) => rows >= 16 || elements <= 1 << 14,
@@ -184,10 +202,9 @@ export const hostChoices: Choices = {
   attention: {
     tile: ({ backward, queries }) =>
       backward ? { rows: 48, block: 64 } : { rows: Math.min(48, queries), block: 64, endMultiple: 16 },
-    // Whatever the number of texts: a text has the same bits alone and beside others.
-    keyPieces: ({ each, keys }) => Math.max(1, Math.min(Math.ceil(16 / each), Math.floor(keys / 512))),
+    keyPieces,
     transposed: { queries: 64, heads: tasks, maxGradients: 1 << 20 },
-    fewQueries: 8,
+    fewQueries,
   },
   rows: {
     elementsPerTask: null,

@@ -85,12 +85,12 @@ const launchesByOp: Readonly<Partial<Record<string, (request: LaunchRequest) => 
 function attentionLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
   if (usesTransposedScores(node, choices))
     return [{ kind: "attention_transposed", write: (d) => attentionTransposed(d, node) }];
-  const count = keyPieces(node, choices);
-  if (count === 1) return [{ kind: "attention", write: (d) => attention(d, node) }];
+  const found = keyPieces(node, choices);
+  if (!found) return [{ kind: "attention", write: (d) => attention(d, node) }];
   const shape = dims(item(node.results, 0).type);
   const of = (name: string, ...more: readonly number[]): VirtualBuffer =>
-    virtualBuffer(`${name}.${node.id}`, "f32", [count, product(shape.slice(0, -1)), ...more], null);
-  const pieces = { count, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
+    virtualBuffer(`${name}.${node.id}`, "f32", [found.count, product(shape.slice(0, -1)), ...more], null);
+  const pieces = { ...found, out: of("out", item(shape, 4)), top: of("top"), total: of("total") };
   return [
     { kind: "attention_pieces", write: (d) => attention(d, node, pieces) },
     { kind: "attention_join", write: (d) => attentionJoin(d, node, pieces), nodes: [] },

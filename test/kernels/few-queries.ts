@@ -21,7 +21,7 @@ export interface Few {
   readonly latent?: true;
 }
 const causal: readonly Clause[] = [{ at: 1, seen: -1, plus: 0, pair: 0 }];
-const near = (width: number): readonly Clause[] => [...causal, { at: -1, seen: 1, plus: width - 1, pair: 0 }];
+export const near = (width: number): readonly Clause[] => [...causal, { at: -1, seen: 1, plus: width - 1, pair: 0 }];
 const keysFrom = (first: number): readonly Clause[] => [...causal, { at: 0, seen: 1, plus: -first, pair: 0 }];
 export const cases: readonly Few[] = [
   { shape: { B: 1, G: 2, R: 3, T: 1, U: 1, A: 5, C: 6 }, at: [0] },

@@ -2,9 +2,9 @@
 import type { Node } from "../../graph/node.ts";
 import { item } from "../../item.ts";
 import { type Block, plus } from "../../kernel/builder.ts";
-import { add, div, less, load, max, min, mul, num, roundUp, select, sub, unflatten } from "../../kernel/expr.ts";
+import { add, div, less, load, max, min, mod, mul, num, roundUp, select, sub, unflatten } from "../../kernel/expr.ts";
 import type { Buffer, Expr, Tile } from "../../kernel/ir.ts";
-import type { Choices } from "../../kernel/schedule.ts";
+import type { Choices, Pieces } from "../../kernel/schedule.ts";
 import type { VirtualBuffer } from "../../plan/sequence.ts";
 import type { Draft } from "../draft.ts";
 import {
@@ -31,21 +31,21 @@ import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
  * Split keys, for when there are too few tasks: buffers that hold, for each piece of the keys and each query, the undivided output, the maximum score
  * and the sum of weights.
  */
-interface KeyPieces {
-  readonly count: number;
+interface KeyPieces extends Pieces {
   readonly out: VirtualBuffer;
   readonly top: VirtualBuffer;
   readonly total: VirtualBuffer;
 }
-/** Into how many pieces the keys that a task visits are split; 1 if they are not. */
-export function keyPieces(node: Node, choices: Choices): number {
+/** The pieces into which the keys that a task visits are split; null if they are not. */
+export function keyPieces(node: Node, choices: Choices): Pieces | null {
   const { B, G, R, T, U } = sizesOf(node);
   const shape = attentionShape(node, choices);
-  const { queries } = shape;
   const tile = choices.attention.tile(shape);
-  if (!tile) return 1;
-  const each = ((G * R * T) / queries) * Math.ceil(queries / tile.rows);
-  return choices.attention.keyPieces({ texts: B, each, rows: tile.rows, keys: U });
+  if (!tile) return null;
+  const { rows } = tile;
+  const heads = (G * R * T) / shape.queries;
+  const blocks = Math.ceil(shape.queries / rows);
+  return choices.attention.keyPieces({ texts: B, heads, queries: T, blocks, rows, keys: U });
 }
 /** The queries of a task. */
 interface QueryRows {
@@ -96,8 +96,10 @@ export function attention(d: Draft, node: Node, pieces: KeyPieces | null = null)
   const out = d.k.tile("acc", "out", [rows, width]);
   const [top, total] = [d.k.tile("row", "row_max", [rows], initialMaximum(o)), d.k.tile("row", "row_sum", [rows])];
   const all = visibleRange(d, o, { b, side: "at", block: visiting }, o.endMultiple);
-  const { from, to, skip, needsMask } = pieces && p ? clipToPiece(d, all, p, pieces.count, block) : all;
-  const step = (c: Block): void => {
+  const range = pieces && p ? pieceOf(d, all, p, pieces, block) : { ...all, key: same };
+  const { from, to, skip, needsMask } = range;
+  const step = ({ at, n }: Block): void => {
+    const c = { at: range.key(at), n };
     const key = o.transposedElement(o.k, [b, g], c);
     const keys = parts.map(({ at, n }) =>
       d.k.stage("keys", [n, block], [num(n), c.n], (a, i) => key(add(num(at), a), i)),
@@ -136,25 +138,52 @@ function addSinkToRows(
   });
   d.k.each(out, [n, cols], (i, j) => d.k.store(out, [i, j], callF32("mul", load(out, i, j), load(keep, i))));
 }
+/** A range of a piece's keys, and which key the one at a place of the range is. */
+interface PieceRange extends VisibleRange {
+  readonly key: (place: Expr) => Expr;
+}
+const same = (place: Expr): Expr => place;
+const pieceOf = (d: Draft, all: VisibleRange, piece: Expr, { count, run }: Pieces, block: number): PieceRange =>
+  run === null ? shareOf(d, all, piece, count, block) : runsOf(d, all, piece, count, run);
 /** One of `count` pieces of the keys that the mask allows, of equal numbers of blocks. */
-function clipToPiece(
+function shareOf(
   d: Draft,
   { from, to, skip, needsMask }: VisibleRange,
   piece: Expr,
   count: number,
   block: number,
-): VisibleRange {
+): PieceRange {
   const all = max(sub(to, from), num(0));
   const length = d.k.let("length", mul(div(add(all, num(count * block - 1)), count * block), num(block)));
   const first = d.k.let("first", add(from, mul(piece, length)));
   const end = d.k.let("end", min(to, add(first, length)));
-  if (!skip) return { from: first, to: end, skip, needsMask };
   const inside = (x: Expr): Expr => min(max(x, first), end);
+  return { ...withGap(d, { from: first, to: end, skip }, inside), needsMask, key: same };
+}
+/** Of each `count` runs of keys, those of one piece, whatever the mask allows. Its range counts its own keys alone. */
+function runsOf(
+  d: Draft,
+  { from, to, skip, needsMask }: VisibleRange,
+  piece: Expr,
+  count: number,
+  run: number,
+): PieceRange {
+  const first = mul(piece, num(run));
+  const before = (x: Expr): Expr =>
+    add(mul(div(x, count * run), num(run)), min(max(sub(mod(x, count * run), first), num(0)), num(run)));
+  const key = (place: Expr): Expr => add(mul(div(place, run), num(count * run)), add(first, mod(place, run)));
+  const end = d.k.let("end", before(to));
+  return { ...withGap(d, { from: before(from), to: end, skip }, before), needsMask, key };
+}
+type Loop = Omit<VisibleRange, "needsMask">;
+/** The range of a piece without the gap of all keys; `inside`: where in the piece a key is. */
+function withGap(d: Draft, { from, to, skip }: Loop, inside: (x: Expr) => Expr): Loop {
+  if (!skip) return { from, to, skip };
   const [leave, again] = [d.k.let("leave", inside(skip.at)), d.k.let("again", inside(add(skip.at, skip.by)))];
   // what is skipped at the end is no gap: loops have a round after theirs
-  const last = d.k.let("last", select(less(again, end), end, leave));
+  const last = d.k.let("last", select(less(again, to), to, leave));
   const by = d.k.let("left", sub(min(again, last), leave));
-  return { from: first, to: last, skip: { at: leave, by }, needsMask };
+  return { from, to: last, skip: { at: leave, by } };
 }
 type Sums = { readonly [name in "top" | "total" | "out"]: Tile };
 /** Stores the partial results of one piece of the keys. */
