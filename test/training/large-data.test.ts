@@ -23,10 +23,12 @@ import {
   targetsOf,
   trainingBatch,
 } from "../../runtime/training/data.ts";
+import { evaluate } from "../../runtime/training/evaluate.ts";
 import { pairBatches } from "../../runtime/training/pairs.ts";
 import { problem } from "../assert-problem.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { losses, small } from "../training-runs.ts";
 
 const test = suite("large data");
 const folder = temporaryFolder();
@@ -117,7 +119,8 @@ const line = (i: number): string => JSON.stringify({ prompt: `${i} + ${i} = `, c
 const lines = (n: number): string => Array.from({ length: n }, (_, i) => line(i)).join("\n");
 const prose = (n: number): string => Array.from({ length: n }, (_, i) => `The ${i}th whale blew.\n`).join("");
 const numbers = (n: number): string => Array.from({ length: n }, (_, i) => (i * i) % 501).join(" ");
-const tokenizer = await openTokenizer(join(project, "test/peers/texts/gpt2"));
+const gpt2 = join(project, "test/peers/texts/gpt2");
+const tokenizer = await openTokenizer(gpt2);
 const cases: [string, Codec, string[], { apart?: boolean; pairs?: boolean }][] = [
   ["bytes", codecs.bytes, [prose(900), "", prose(30)], {}],
   ["documents of bytes", codecs.bytes, [lines(9000), prose(300)], { apart: true }],
@@ -188,6 +191,19 @@ test("a file that NumPy has written is read, by a tokenizer too, whose numbers t
   const path = file("own.npy", Buffer.from(`${header.padEnd(127)}\n\x05\x00\x0c\x00P\xc4`, "latin1"));
   for (const codec of [codecs.ids, tokenizer])
     assert.equal([...readDataset([path], codec, {}, null).all.read()], [5, 12, 50256]);
+});
+test("a run with a tokenizer is trained and evaluated on its numbers as on the text", async () => {
+  const [text, program] = [file("prose.txt", prose(60)), file("small.moe", small(tokenizer.vocabularySize ?? 0, 4))];
+  const ids = file("prose.npy", npy("<i4", tokenizer.encodeFile(fs.readFileSync(text), text)));
+  const out = join(folder, "run");
+  const how = { program, tokenizer: gpt2, steps: 3, batch: 2, length: 8, target: "reference" } as const;
+  const wanted = await losses({ ...how, data: [text], out: join(folder, "of-text") });
+  assert.equal(await losses({ ...how, data: [ids], out }), wanted);
+  const of = async (data: string) => evaluate({ folder: out, data: [data], target: "reference" });
+  const [{ bitsPerByte, ...found }, { bitsPerByte: ofText, ...other }] = [await of(ids), await of(text)];
+  assert.equal(found, other);
+  assert.is(bitsPerByte, undefined);
+  assert.ok(Number(ofText) > 0);
 });
 function refused(content: string | Uint8Array, codec: Codec = codecs.ids): Problem {
   const path = file("wrong.npy", content);
