@@ -42,7 +42,7 @@ export type TuningAxis = (typeof tuningAxes)[number];
 export function candidatesOn(c: Contraction, given: Schedule, axis: TuningAxis, panel: number): Schedule[] {
   const changes: Readonly<Record<TuningAxis, readonly Partial<Schedule>[]>> = {
     bk: [128, 256, 512, 1024].map((bk) => ({ bk })),
-    bm: [24, 48, 96, 192].map((bm) => ({ bm })),
+    bm: [24, 48, 96, 192, 258].map((bm) => ({ bm })),
     bn: [32, 64, 96, 128, 256].filter((bn) => bn % panel === 0).map((bn) => ({ bn })),
     mc: [1, 2, 4, 8, 16, 32].map((tasks) =>
       c.op === "ragged_dot" ? { parts: tasks } : { mc: Math.ceil(c.m / tasks) },
@@ -52,7 +52,7 @@ export function candidatesOn(c: Contraction, given: Schedule, axis: TuningAxis, 
   const seen = new Set([keyOf(clampSchedule(c, given))]);
   return changes[axis].flatMap((change) => {
     const next = clampSchedule(c, { ...given, ...change });
-    if (seen.has(keyOf(next)) || isTooLarge(next)) return [];
+    if (seen.has(keyOf(next)) || isTooLarge(c, next)) return [];
     seen.add(keyOf(next));
     return [next];
   });
@@ -65,5 +65,6 @@ function clampSchedule(c: Contraction, s: Schedule): Schedule {
   const mc = c.op === "dot" ? Math.min(roundUp(s.mc, bm), roundUp(Math.max(c.m, 1), bm)) : s.mc;
   return { ...s, bm, bn: Math.min(s.bn, roundUp(Math.max(c.n, 1), 16)), bk: deep, mc };
 }
-/** Whether the accumulator, or the block of the right operand that is reused, exceeds a core's private caches (limits in floats). */
-const isTooLarge = ({ bm, bn, bk }: Schedule): boolean => bm * bn > 24 * 1024 || bn * bk > 128 * 1024;
+/** Whether the accumulator, which a weight gradient has in L2, or the block of the right operand that is reused exceeds a core's private caches (limits in floats). */
+const isTooLarge = ({ isLeftTransposed }: Contraction, { bm, bn, bk }: Schedule): boolean =>
+  bm * bn > (isLeftTransposed ? 96 : 24) * 1024 || bn * bk > 128 * 1024;

@@ -318,8 +318,9 @@ const fewRows = 24;
  * The default schedule on the host. A ragged_dot takes its whole depth and few columns, so that the accumulator stays in L1, as long as a strip of a
  * register tile's columns fits into L2 with the rows. Deeper ones take blocks of the depth for all rows of a group; a dot would read the operand
  * again for each block of rows, so its task takes one block, which stays in L2 from column to column. Few rows of bf16, in several register tiles, take
- * short blocks, as the next block is what they prefetch. A weight gradient copies both operands, so its blocks are wide. `panel`: columns of a register
- * tile; if its rows are whole cache lines, weight gradients, which only the optimizer reads, get non-temporal stores.
+ * short blocks, as the next block is what they prefetch. A weight gradient copies both operands, so its blocks are wide, and with AVX-512 tall: the accumulator
+ * and what is copied fill half of L2, and a strip of the copied rows L1. `panel`: columns of a register tile; if its rows are whole cache lines, weight
+ * gradients, which only the optimizer reads, get non-temporal stores.
  */
 function contraction(
   { op, m, n, k, groups, operands, isBf16, isLeftTransposed }: Contraction,
@@ -328,8 +329,10 @@ function contraction(
 ): Schedule {
   const [whole, wide] = [op === "ragged_dot" && k <= 768, panel > 16];
   const few = op === "dot" && m > 6 && m <= fewRows && isBf16;
-  const deep = few || !wide || isLeftTransposed ? 256 : operands > 1 ? 512 : 1024;
-  const [rows, bk] = whole ? [192, 768] : isLeftTransposed || k > 512 ? [192, deep] : [48, 512];
+  const tall = isLeftTransposed && wide && m > 192;
+  const copied = tall && !isBf16 ? 128 : 256;
+  const deep = few || !wide || isLeftTransposed ? copied : operands > 1 ? 512 : 1024;
+  const [rows, bk] = whole ? [192, 768] : isLeftTransposed || k > 512 ? [tall ? 258 : 192, deep] : [48, 512];
   const most = isLeftTransposed ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   // A narrow last block would copy all rows again for few columns, so blocks are widened or made equal.
   const bn =
@@ -338,7 +341,7 @@ function contraction(
       : Math.min(most, roundUp(Math.max(n, 1), 16));
   const columns = groups * Math.ceil(n / bn);
   const wanted = Math.ceil(tasks / Math.max(1, columns));
-  const blocks = Math.max(1, Math.ceil(m / rows), isLeftTransposed ? Math.min(wanted, Math.ceil(m / 144)) : 1);
+  const blocks = Math.max(1, Math.ceil(m / rows), isLeftTransposed && !tall ? Math.min(wanted, Math.ceil(m / 144)) : 1);
   const cuts = k > 512 ? blocks : Math.min(wanted, blocks);
   const bm = op === "ragged_dot" ? rows : roundUp(Math.ceil(m / blocks), 6);
   const size = (op === "ragged_dot" ? 1 : groups) * m * n;

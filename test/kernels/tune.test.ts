@@ -11,7 +11,9 @@ import {
   type Contraction,
   contractionKey,
   hostChoices,
+  hostChoicesOf,
   type Schedule,
+  tasksOf,
 } from "../../compiler/kernel/schedule.ts";
 import { clearSchedules, ScheduleCache } from "../../runtime/cache/schedules.ts";
 import { toolchain } from "../../runtime/host/toolchain.ts";
@@ -70,6 +72,22 @@ test("a contraction is found again from its key; other texts are none", () => {
   for (const c of shapes) assert.equal(parseContractionKey(contractionKey(c)), c);
   for (const bad of ["dot 1 x 2", "matmul 1 x 2 x 3", "dot 1 x 2 x 3, 4 groups; rm", "dot 1 x -2 x 3"])
     assert.is(parseContractionKey(bad), null);
+});
+test("a weight gradient has tall blocks, of which each side and the depth are varied, and a task for each thread", () => {
+  const gradient = { groups: 1, operands: 1, pairs: 1, isLeftTransposed: true } as const;
+  for (const isBf16 of [false, true]) {
+    const c: Contraction = { op: "dot", m: 512, n: 8192, k: 4096, isBf16, ...gradient };
+    const given = hostChoicesOf(64).contraction(c);
+    assert.is(given.bm, 258);
+    for (const axis of ["bk", "bm", "bn"] as const) assert.ok(candidatesOn(c, given, axis, 64).length > 0, axis);
+    for (const [n, threads] of [
+      [512, 2],
+      [512, 16],
+      [2048, 32],
+      [8192, 64],
+    ] as const)
+      assert.ok(tasksOf({ ...c, n }, hostChoicesOf(64, null, threads).contraction({ ...c, n })) >= threads);
+  }
 });
 test("variants change one axis, fit the contraction, and differ from each other", () => {
   for (const c of shapes) {
