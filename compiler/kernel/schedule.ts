@@ -331,7 +331,9 @@ function contraction(
   const few = op === "dot" && m > 6 && m <= fewRows && isBf16;
   const tall = isLeftTransposed && wide && m > 192;
   const copied = tall && !isBf16 ? 128 : 256;
-  const deep = few || !wide || isLeftTransposed ? copied : operands > 1 ? 512 : 1024;
+  // The head's transpose may be a table in rows, of which each task copies its own block.
+  const ofHead = op === "dot" && m > 192 && k > 4096 && !isBf16;
+  const deep = few || !wide || isLeftTransposed ? copied : operands > 1 || ofHead ? 512 : 1024;
   const [rows, bk] = whole ? [192, 768] : isLeftTransposed || k > 512 ? [tall ? 258 : 192, deep] : [48, 512];
   const most = isLeftTransposed ? (wide ? 256 : 128) : whole ? Math.max(32, panel) : 64;
   // A narrow last block would copy all rows again for few columns, so blocks are widened or made equal.

@@ -89,6 +89,11 @@ test("a weight gradient has tall blocks, of which each side and the depth are va
       assert.ok(tasksOf({ ...c, n }, hostChoicesOf(64, null, threads).contraction({ ...c, n })) >= threads);
   }
 });
+test("the product by a head's transpose goes by a block of the depth that a task can copy", () => {
+  const sizes = { m: 4096, n: 512, k: 8192, groups: 1, operands: 1, pairs: 1, isLeftTransposed: false } as const;
+  const blocks = [false, true].map((isBf16) => hostChoicesOf(64).contraction({ op: "dot", isBf16, ...sizes }).bk);
+  assert.equal(blocks, [512, 1024]);
+});
 test("variants change one axis, fit the contraction, and differ from each other", () => {
   for (const c of shapes) {
     const given = hostChoices.contraction(c);
