@@ -17,6 +17,7 @@ const parts = new Set([
   "LagunaBlocks",
   "MiniMaxM3Blocks",
   "MistralLarge4Blocks",
+  "MuseBlocks",
   "Lfm2Blocks",
   "NemotronBlocks",
   "Qwen4Blocks",

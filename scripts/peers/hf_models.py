@@ -15,7 +15,7 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM"}
+WIDE = {"Qwen3NextForCausalLM", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
@@ -445,6 +445,36 @@ MODELS = {
                 "encoder_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
                 | {"intermediate_size": 4, "vocab_size": 4},
             },
+        },
+        "1GB",
+    ),
+    "muse_spark_text": (
+        "MuseSpark",
+        {
+            "text_config": HEADS
+            | {"num_hidden_layers": 6, "intermediate_size": 12, "moe_intermediate_size": 6, "moe_hidden_size": 10, "num_local_experts": 5, "head_dim": 6}
+            | {"mlp_layer_types": ["dense"] + ["sparse"] * 5, "sliding_window": 4, "qk_scale_factor": 1.7, "output_multiplier": 0.6, "final_logit_softcapping": 1.5}
+            | {"layer_types": ["sliding_attention", "full_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"]}
+            | {"layer_rope_theta": [0, 0, 100.0, 100.0, 100.0, 0], "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}}
+            | {"routed_scaling_factor": 1.7},
+            "out_hidden_size": 4,
+            "projector_hidden_size": 4,
+            "vision_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4, "patch_size": 1, "pos_emb_height": 2}
+            | {"pos_emb_width": 2, "patch_temporal": 1, "merge_size": 1},
+            "audio_config": {"patch_sizes": [2], "hidden_sizes": [4], "depths": [1], "num_hidden_layers": 1, "mlp_ratio": 1.0, "out_hidden_size": 16},
+        },
+        "1GB",
+    ),
+    "muse_glimmer_text": (
+        "MuseGlimmer",
+        {
+            "text_config": DENSE
+            | {"num_hidden_layers": 5, "intermediate_size": 12, "head_dim": 6, "sliding_window": 4, "qk_scale_factor": 1.7, "output_multiplier": 0.6}
+            | {"final_logit_softcapping": 1.5, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0}},
+            "out_hidden_size": 4,
+            "projector_hidden_size": 4,
+            "vision_config": {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4, "patch_size": 1, "pos_emb_height": 2}
+            | {"pos_emb_width": 2, "patch_temporal": 1, "merge_size": 1},
         },
         "1GB",
     ),

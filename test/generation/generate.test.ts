@@ -83,6 +83,12 @@ function likeThem(): Readonly<Record<string, Decoder>> {
       "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 2, stretch: 4, original: 8, heat: 2, Context: 12",
     ),
     DeepSeekMoE: decoder("DeepSeekMoE", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
+    MuseSpark: decoder(
+      "MuseSpark",
+      "8, 6, 6, L: 6, First: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 12, window: 5",
+      "muse",
+    ),
+    MuseGlimmer: decoder("MuseGlimmer", "8, 10, L: 4, Heads: 2, Groups: 1, A: 4, Context: 12, window: 5", "muse"),
     HunYuanMoE: decoder("HunYuanMoE", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, alpha: 9, Context: 12"),
     GraniteMoeShared: decoder("GraniteMoeShared", "8, 5, 6, L: 2, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
     Aria: decoder("Aria", "8, 6, L: 2, Heads: 2, E: 4, K: 2, Context: 12"),

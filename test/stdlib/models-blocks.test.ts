@@ -92,6 +92,22 @@ test("Laguna: each kind of blocks has heads and RoPE of its own", () => {
   refuses("laguna", { layer_types: Array(4).fill("chunked_attention") }, "layer_types is", "one for each layer");
   refuses("laguna", { rope_parameters: { sliding_attention: { rope_theta: 9 } } }, "full_attention.rope_theta is");
 });
+/** A copy whose text model is said otherwise. */
+const muse = (type: string, change: object): string =>
+  copy(type, (c) => ({ ...c, text_config: { ...(c["text_config"] as object), ...change } }));
+test("Muse: blocks that see all, and those whose heads do not turn, as released in each fourth from the last", () => {
+  const said = { layer_types: null, layer_rope_theta: null };
+  const kinds = (type: string, change: object): unknown => openTransformers(muse(type, change)).order;
+  const near = Array<string>(3).fill("NearMixture");
+  assert.deepEqual(kinds("muse_spark_text", said), ["Near", "FarStillMixture", ...near, "FarStillMixture"]);
+  const own = ["NearStill", "FarStillMixture", "FarMixture", "NearMixture", "NearMixture", "FarStillMixture"];
+  assert.deepEqual(kinds("muse_spark_text", {}), own);
+  assert.deepEqual(kinds("muse_glimmer_text", said), ["FarStill", "Near", "Near", "Near", "FarStill"]);
+  const other = muse("muse_spark_text", { layer_rope_theta: [0, 0, 7, 100, 100, 0] });
+  refused(() => openTransformers(other), "layer_rope_theta is [0,0,7,", "0 or rope_theta for each layer");
+  refused(() => openTransformers(muse("muse_glimmer_text", { layer_types: [] })), "layer_types is []");
+  refused(() => openTransformers(muse("muse_spark_text", { qk_scale_factor: null })), "qk_scale_factor is not given");
+});
 test("Gemma 3: what each block sees, and how it turns, as released and as transformers writes it", () => {
   assert.deepEqual(openTransformers(other("gemma3_text", {})).order, ["Near", "Far", "Near"]);
   const old = { layer_types: null, rope_parameters: null, num_hidden_layers: 8, rope_local_base_freq: 7 };
@@ -289,7 +305,8 @@ test("of models that are lists of blocks each value is one of the model or of a 
   for (const { type, file = "", header, blocks } of families) {
     if (!blocks) continue;
     const { kinds } = blocks;
-    const all = typeof kinds === "function" ? kinds({ ple_layer_ids: [1], num_hidden_layers: 2 }) : kinds;
+    const both = { ple_layer_ids: [1], num_hidden_layers: 2, mlp_layer_types: ["dense", "sparse"] };
+    const all = typeof kinds === "function" ? kinds(both) : kinds;
     const layers = Object.values(all).map((of) => (typeof of === "string" ? of : of.layer));
     const names = `import { ${[...new Set(layers)].join(", ")} } from "std/models/${file}"`;
     const { model = "LanguageModel" } = blocks;

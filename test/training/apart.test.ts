@@ -165,6 +165,7 @@ const models = {
   PhiMoE: "PhiMoE(V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, E: 4, std: 0.5)",
   Laguna:
     "Laguna(V: 19, D: 8, H: 6, F: 5, Wide: 10, L: 4, Every: 2, Heads: 2, NearHeads: 4, Groups: 2, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
+  MuseSpark: "MuseSpark(V: 19, D: 8, R: 6, H: 6, L: 2, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, window: 4, std: 0.5)",
   Beam: "Beam(V: 19, D: 8, H: 6, Wide: 10, L: 4, Dense: 1, Every: 2, Full: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, G: 2, Open: 1, window: 4, std: 0.5)",
   Zaya: "Zaya(V: 19, D: 8, H: 6, L: 2, E: 3, R: 5, Heads: 4, Groups: 2, A: 4, Width: 3, std: 0.5)",
   Gemma4Edge:
@@ -186,6 +187,7 @@ const files = new Map<string, string>([
   ["MiniMaxM3", "minimax_m3"],
   ["PhiMoE", "phi"],
   ["Laguna", "laguna"],
+  ["MuseSpark", "muse"],
   ["Beam", "beam"],
   ["Zaya", "zaya"],
   ["Gemma4Edge", "gemma4_edge"],
@@ -283,6 +285,7 @@ for (const name of full
       "Kimi",
       "State",
       "Selective",
+      "MuseSpark",
       "Zaya",
       "Gemma4Edge",
       "Ministral3",

@@ -40,6 +40,7 @@ import { minimax } from "./minimax.ts";
 import { minimaxM3Text } from "./minimax-m3.ts";
 import { mistralLarge4 } from "./mistral-large4.ts";
 import { flexOlmo, minimaxM2, mixtral, olmoe } from "./mixtral.ts";
+import { museGlimmer, museSpark } from "./muse.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
 import { olmo2, olmo3 } from "./olmo.ts";
@@ -128,6 +129,8 @@ export const families: readonly Family[] = [
   cohere2Moe,
   mistral4,
   mistralLarge4,
+  museSpark,
+  museGlimmer,
   dbrx,
   longcatFlash,
   mimoV2Flash,
