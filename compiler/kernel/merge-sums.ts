@@ -1,7 +1,8 @@
 // A pass on kernels: sums over the same elements that need the same costly function of them are one loop, in which the function is computed once.
+// So are cheap ones down columns that read the same elements (a convolution's taps): rows of 4 KB lie in one set of L1, where few of them fit.
 import { item } from "../item.ts";
 import { binaries, unaries } from "../ops/scalar.ts";
-import { call, num, same, subexpressions, substitute, variable } from "./expr.ts";
+import { call, dependsOn, num, same, subexpressions, substitute, variable } from "./expr.ts";
 import type { Expr, Kernel, Stmt, StmtOf, Var } from "./ir.ts";
 import { expressions, stores } from "./passes.ts";
 
@@ -16,14 +17,17 @@ const costly = new Set(
   Object.entries({ ...unaries, ...binaries }).flatMap(([name, { flops }]) => (flops >= minFlops ? [name] : [])),
 ).add("threefry");
 
-/** The kernel with such sums as one, of `several` numbers, whose `part`s are the sums. On the same lanes each adds up in the order that it has alone. */
-export const mergeSums = (k: Kernel): Kernel => ({ ...k, body: mergedIn(k.body) });
+const isCostly = (x: Expr): boolean => subexpressions(x).some((y) => y.e === "op" && costly.has(y.op));
 
-function mergedIn(list: readonly Stmt[]): readonly Stmt[] {
+/** The kernel with such sums as one, of `several` numbers, whose `part`s are the sums. On the same lanes each adds up in the order that it has alone. */
+export const mergeSums = (k: Kernel): Kernel => ({ ...k, body: mergedIn(k.body, null) });
+
+/** `lane`: the variable of the `par` whose body the list is. */
+function mergedIn(list: readonly Stmt[], lane: Var | null): readonly Stmt[] {
   const inner = list.map((s) =>
-    s.s === "par" || s.s === "for" || s.s === "if" ? { ...s, body: mergedIn(s.body) } : s,
+    s.s === "par" || s.s === "for" || s.s === "if" ? { ...s, body: mergedIn(s.body, s.s === "par" ? s.v : lane) } : s,
   );
-  return inner.filter(isSum).reduce(mergedFrom, inner);
+  return inner.filter(isSum).reduce<readonly Stmt[]>((all, first) => mergedFrom(all, first, lane), inner);
 }
 /** Whether a statement is a sum that does nothing else. */
 const isSum = (s: Stmt): s is Fold =>
@@ -37,7 +41,7 @@ interface Group {
   readonly values: readonly Expr[];
 }
 /** The list with `first` and the sums after it that fit as one. */
-function mergedFrom(list: readonly Stmt[], first: Fold): readonly Stmt[] {
+function mergedFrom(list: readonly Stmt[], first: Fold, lane: Var | null): readonly Stmt[] {
   const from = list.indexOf(first);
   if (from < 0) return list; // merged with an earlier one
   let group: Group = { sums: [first], needed: [], body: first.body as readonly Let[], values: [first.value] };
@@ -45,7 +49,7 @@ function mergedFrom(list: readonly Stmt[], first: Fold): readonly Stmt[] {
     const s = list[i];
     if (s?.s !== "let" && s?.s !== "fold" && s?.s !== "store") break;
     const needed = isSum(s) && isAlike(s, first) ? neededLets(s, list.slice(from, i)) : null;
-    if (isSum(s) && needed && group.sums.length < maxSums) group = joined(group, s, needed) ?? group;
+    if (isSum(s) && needed && group.sums.length < maxSums) group = joined(group, s, needed, lane) ?? group;
   }
   if (group.sums.length === 1) return list;
   const gone = new Set<Stmt>([...group.sums.slice(1), ...group.needed]);
@@ -71,18 +75,21 @@ function neededLets(sum: Fold, before: readonly Stmt[]): readonly Let[] | null {
   const stored = new Set(stores(before).map(({ to }) => to));
   return [...read].some((x) => x.e === "load" && stored.has(x.from)) ? null : needed;
 }
-/** The group with one more sum; null if they have no costly function in common. */
-function joined(group: Group, sum: Fold, needed: readonly Let[]): Group | null {
+/** The group with one more sum; null if they have in common no costly function, nor, of cheap sums down columns, an element. */
+function joined(group: Group, sum: Fold, needed: readonly Let[], lane: Var | null): Group | null {
   const body = [...group.body];
   const names: [Var, Expr][] = [[sum.v, item(group.sums, 0).v]];
   const own = (x: Expr): Expr => names.reduce((y: Expr, [v, by]) => substitute(y, v, by), x);
   let shares = false;
+  const [{ v }] = group.sums as [Fold];
+  const isElement = (x: Expr): boolean => lane !== null && x.e === "load" && dependsOn(x, lane) && dependsOn(x, v);
+  const isCheap = !expressions([...group.sums, sum]).some(isCostly);
   for (const b of sum.body as readonly Let[]) {
     const value = own(b.value);
     const known = group.body.find((s) => same(s.value, value));
     if (known) names.push([b.v, known.v]);
     else body.push({ ...b, value });
-    shares ||= known !== undefined && subexpressions(value).some((x) => x.e === "op" && costly.has(x.op));
+    shares ||= known !== undefined && (isCostly(value) || (isCheap && isElement(value)));
   }
   if (!shares) return null;
   const all = [...new Set([...group.needed, ...needed])];

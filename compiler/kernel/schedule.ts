@@ -127,7 +127,7 @@ interface RowChoices {
   readonly shortestRow: number;
   /** The longest rows that get one lane each; 0: none do. */
   readonly shortRow: number;
-  /** Whether sums over one row are one loop: of it and of the squares about its mean (`moments`), or of the same costly function (`several`). */
+  /** Whether sums over one row are one loop: of it and of the squares about its mean (`moments`), or of the same function or columns (`several`). */
   readonly mergesSums: boolean;
   /** Loops are cut at the ends of the rows that they walk along, unless groups of so many lanes end there; null: they are not (row-ends.ts). */
   readonly cutsRows: number | null;

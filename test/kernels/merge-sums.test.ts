@@ -42,6 +42,22 @@ test("rows of any length, and columns, a lane each: numbers of each loop are add
   assert.equal(countsOf(weighed(new GraphBuilder(ops), [3, 129], 1, 3)), [1, 3]);
   assert.equal(countsOf(weighed(new GraphBuilder(ops), [3, 16, 37], 1, 2)), [1, 2]);
 });
+/** Sums of columns of y times each of so many other tensors: the gradients of a convolution's taps. */
+function taps(rows: number, columns: number, n: number, of = (_: GraphBuilder, y: Value): Value => y): Value[] {
+  const g = new GraphBuilder(ops);
+  const y = param(g, "y", 3, rows, columns);
+  return Array.from({ length: n }, (_, i) => b.sum(g, b.mul(g, y, of(g, param(g, `x${i}`, 3, rows, columns))), [1]));
+}
+test("cheap sums down columns that read the same elements, but not costly ones", () => {
+  const graphs = [taps(1, 37, 2), taps(33, 64, 4), taps(70, 20, 6)].map(graphOf);
+  compareWidths(
+    "taps",
+    graphs,
+    graphs.map((graph) => lowered(graph)),
+  );
+  assert.equal(countsOf(taps(33, 64, 4)), [0, 4]);
+  assert.equal(countsOf(taps(33, 64, 3, b.exp)), [3]);
+});
 test("at most four sums are one loop", () => {
   assert.equal(countsOf(weighed(new GraphBuilder(ops), [3, 129], 1, 6)), [2, 4, 2]);
 });
