@@ -1,7 +1,8 @@
 """Tiny models of transformers' architectures, as its `save_pretrained` writes them, with the logits that it computes for them.
 
     python scripts/peers/hf.py [NAME...]          computes the logits of the stored weights again and compares
-    python scripts/peers/hf.py --write [NAME...]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors
+    python scripts/peers/hf.py --write [NAME...]  draws weights and stores them in test/peers/hf/NAME with expected.safetensors, and gradients of those that
+                                                  hf_models.py lists in test/peers/gradients/NAME
 
 No NAME: all of them.
 
@@ -10,6 +11,7 @@ are those of the model in f64, in which transformers still computes norms and ro
 are close to them, so that rounding has chosen no other expert."""
 
 import sys
+import tempfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from hf_models import COMMON, CONFIGS, MODELS, SAVED, TYPES, WIDE
+from hf_models import COMMON, CONFIGS, GRADIENTS, MODELS, SAVED, TYPES, WIDE
 
 FOLDER = Path(__file__).parents[2] / "test" / "peers" / "hf"
 
@@ -108,6 +110,22 @@ def widened(model):
     del torch.Tensor.float
 
 
+def gradients(name, stored):
+    """Of the sum of logits times a cotangent, all in f64: a checkpoint whose weights are gradients, 0 where transformers gives none."""
+    kind, config = classes(name)
+    model = kind.from_pretrained(FOLDER / name, dtype=torch.float64).eval().double()
+    model.set_experts_implementation("eager")
+    model.set_attn_implementation("eager")
+    cotangent = torch.randn(stored["logits"].shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with widened(model):
+        (model(**theirs(stored), use_cache=False).logits * cotangent).sum().backward()
+    for p in model.parameters():
+        p.data = torch.zeros_like(p) if p.grad is None else p.grad
+    with tempfile.TemporaryDirectory() as folder:
+        model.float().save_pretrained(folder)
+        return load_file(Path(folder) / "model.safetensors") | {"cotangent": cotangent}
+
+
 def apart(a, b):
     return ((a.double() - b.double()).norm() / b.double().norm()).item()
 
@@ -125,9 +143,17 @@ def write(name):
             path = FOLDER / name / "config.json"
             path.write_text(path.read_text().replace(f'"model_type": "{model.config.model_type}"', f'"model_type": "{TYPES[name]}"'))
         save_file(inputs | {"logits": exact}, FOLDER / name / "expected.safetensors")
+        if name in GRADIENTS:
+            write_gradients(name)
         print(name, "seed", seed, "f32 from f64:", apart(rough, exact))
         return
     raise SystemExit(f"no seed gives {name} clear choices")
+
+
+def write_gradients(name):
+    (FOLDER.parent / "gradients" / name).mkdir(parents=True, exist_ok=True)
+    stored = gradients(name, load_file(FOLDER / name / "expected.safetensors"))
+    save_file({k: v for k, v in stored.items() if k == "cotangent" or v.is_floating_point()}, FOLDER.parent / "gradients" / name / "model.safetensors")
 
 
 def check(name):
@@ -138,6 +164,11 @@ def check(name):
     off = apart(logits(model, stored), stored["logits"])
     if not off <= 1e-6:
         raise SystemExit(f"{name}: the logits are {off} apart from the stored ones")
+    if name in GRADIENTS:
+        given = load_file(FOLDER.parent / "gradients" / name / "model.safetensors")
+        for key, g in gradients(name, stored).items():
+            if key in given and g.norm() > 0 and not apart(given[key], g) <= 1e-6:
+                raise SystemExit(f"{name}: the gradient of {key} is {apart(given[key], g)} apart from the stored one")
 
 
 def main():

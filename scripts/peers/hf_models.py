@@ -35,6 +35,8 @@ CONFIGS = {
 TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
+# Those whose gradients are stored too.
+GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
