@@ -105,7 +105,9 @@ export async function importModel(options: ImportOptions): Promise<Imported> {
   };
 }
 function leftOut({ folder, family }: TransformersModel): string[] {
-  const parts = (namesOfWeights(folder) ?? []).flatMap((name) => family.otherPart?.(name) ?? []);
+  const { otherPart } = family;
+  if (!otherPart) return [];
+  const parts = (namesOfWeights(folder) ?? []).flatMap((name) => otherPart(name) ?? []);
   return [...new Set(parts)];
 }
 /** The same tensors, of which those that hold NaN or infinities are added to `broken` while they are written. */

@@ -5,7 +5,7 @@ import * as v from "valibot";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { readText } from "../../compiler/read-file.ts";
 import { requireJsonObject } from "../storage/json.ts";
-import { openSafetensors } from "../storage/safetensors.ts";
+import { openWithCodes } from "../storage/safetensors.ts";
 import { floatTag, type Json } from "./family.ts";
 import { noSafetensors, requireAllFiles } from "./other-checkpoints.ts";
 
@@ -34,8 +34,8 @@ export function weightFiles(folder: string): string[] {
 export function namesOfWeights(folder: string): string[] | undefined {
   const [whole, index] = ["model.safetensors", "model.safetensors.index.json"].map((name) => join(folder, name));
   if (![whole, index].some((path) => path !== undefined && existsSync(path))) return undefined;
-  return weightFiles(folder).flatMap((file) => [...openSafetensors(file).keys()]);
+  return weightFiles(folder).flatMap((file) => [...openWithCodes(file).keys()]);
 }
 /** Whether one of the files has a weight of that name; reads none. */
 export const hasWeight = (folder: string, name: string): boolean =>
-  weightFiles(folder).some((file) => openSafetensors(file).has(name));
+  weightFiles(folder).some((file) => openWithCodes(file).has(name));

@@ -1,6 +1,6 @@
 // Where a checkpoint says how its weights are quantised: in config.json, in a part of it, or in a file beside it.
 import assert from "node:assert/strict";
-import { readdirSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
@@ -12,6 +12,7 @@ import { writeSafetensors } from "../../runtime/storage/safetensors.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import { assertProblem } from "../assert-problem.ts";
 import { hf, other } from "../hf-copies.ts";
+import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 
 const test = suite("models-said");
@@ -47,6 +48,14 @@ test("what is quantised holds wherever it is said: beside a null, and of Qwen3-O
     writeFileSync(join(at, "config.json"), JSON.stringify(whole));
     assert.ok(openTransformers(at).quantisation);
   }
+});
+test("a quantised text model within a larger one is found by its weights, which are codes", async () => {
+  const at = temporaryFolder();
+  cpSync(join(project, "test/peers/quantised/deepseek_v3"), at, { recursive: true });
+  const text = readJson(join(at, "config.json"));
+  writeFileSync(join(at, "config.json"), JSON.stringify({ model_type: "larger", text_config: text }));
+  const { model, leftOut } = await importModel({ folder: at, out: join(temporaryFolder(), "run") });
+  assert.deepEqual([model, leftOut], ["DeepSeekMain", []]);
 });
 test("what ModelOpt says beside config.json holds, and is not exported with weights of bf16", async () => {
   const [like, run, out] = [other("llama", {}), join(temporaryFolder(), "run"), join(temporaryFolder(), "theirs")];
