@@ -1,4 +1,4 @@
-"""50 training steps with the optimizers and schedules of stdlib/optim.moe and stdlib/schedule.moe: PyTorch's own, and Lion by its authors' code.
+"""50 training steps with the optimizers and schedules of stdlib/optim.moe and stdlib/schedule.moe: PyTorch's own, Lion by its authors' code, AdEMAMix by its paper.
 
     python scripts/peers/optim.py          recomputes and compares with test/peers/optim.safetensors
     python scripts/peers/optim.py --write  stores anew
@@ -61,6 +61,31 @@ class Lion(torch.optim.Optimizer):
                 exp_avg.mul_(beta2).add_(p.grad, alpha=1 - beta2)
 
 
+class AdEMAMix(torch.optim.Optimizer):
+    """Pagliardini et al. 2024, algorithm 1, with the schedulers of their section 3: 1 / log(beta3) and alpha are linear in the step up to `warm`."""
+
+    def __init__(self, params, lr, betas, alpha, warm, eps):
+        super().__init__(params, {"lr": lr, "betas": betas, "alpha": alpha, "warm": warm, "eps": eps})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2, beta3 = group["betas"]
+            for p in group["params"]:
+                state = self.state[p] or {"t": 0} | {k: torch.zeros_like(p) for k in ["m1", "m2", "nu"]}
+                self.state[p] = state
+                state["t"] += 1
+                t, warm, log1, log3 = state["t"], group["warm"], math.log(beta1), math.log(beta3)
+                alpha = min(t * group["alpha"] / warm, group["alpha"])
+                slow = min(math.exp(log1 * log3 / ((1 - t / warm) * log3 + t / warm * log1)), beta3) if t < warm else beta3
+                state["m1"].mul_(beta1).add_(p.grad, alpha=1 - beta1)
+                state["m2"].mul_(slow).add_(p.grad, alpha=1 - slow)
+                state["nu"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                mean, square = state["m1"] / (1 - beta1**t), state["nu"] / (1 - beta2**t)
+                update = (mean + alpha * state["m2"]) / (square.sqrt() + group["eps"]) + group["weight_decay"] * p
+                p.sub_(group["lr"] * update)
+
+
 def cosine(optimizer, warm, low):
     """A linear warm-up in steps 0 .. warm - 1, then half a cosine."""
     rise = LinearLR(optimizer, start_factor=1 / warm, total_iters=warm - 1)
@@ -108,6 +133,11 @@ def adamw_case(w):
     return [optimizer], [cosine(optimizer, 10, 0.001)], 0.7
 
 
+def ademamix_case(w):
+    groups = [{"params": matrices(w), "weight_decay": 0.1}, {"params": vectors(w), "weight_decay": 0}]
+    return [AdEMAMix(groups, lr=0.01, betas=(0.9, 0.999, 0.99), alpha=5, warm=30, eps=1e-8)], [], 0.7
+
+
 def lion_case(w):
     optimizer = Lion(w.values(), lr=0.01, betas=(0.9, 0.99), weight_decay=0.3)
     return [optimizer], [stable_decay(optimizer, 5, 15)], 0.5
@@ -135,6 +165,7 @@ CASES = {
     "SgdCase": sgd_case,
     "SgdPlain": sgd_plain,
     "AdamWCase": adamw_case,
+    "AdEMAMixCase": ademamix_case,
     "LionCase": lion_case,
     "AdafactorCase": adafactor_case,
     "MuonCase": muon_case,

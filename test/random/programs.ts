@@ -58,6 +58,7 @@ const optimizers = [
   "AdamW(lr: 0.01)",
   "Sgd(lr: 0.1)",
   "AdamW(lr: warmup_stable_decay(peak: 0.01, warm: 2, total: 5, cool: 2), decay: 0, clip: inf)",
+  "AdEMAMix(warm: 3, lr: 0.01, beta3: 0.99)",
   "Lion(lr: 0.01)",
   "Lion(lr: inverse_root(peak: 0.01, warm: 2), clip: 1)",
   "Adafactor()",
@@ -126,7 +127,7 @@ import { SinkhornGate, SoftmaxGate, SwipeGate, SwitchGate, TopKGate, TopPGate, T
 import { CopyMoE, Depth, ExpertChoice, GroupedMoE, SharedMoE, SoftMoE } from "std/moe"
 import { cross_entropy } from "std/loss"
 import { inverse_root, warmup_cosine, warmup_stable_decay } from "std/schedule"
-import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
+import { AdamW, AdEMAMix, Adafactor, Lion, Muon, Sgd } from "std/optim"
 fn short(x: float[...S]) -> float[...S] { return ${draws ? "float(bf16(x))" : "x"} }
 layer Mix(D, E, K, gate: f32[...S, D] -> (f32[...S, K], i32[...S, K]), experts: (float[...S, D] -> float[...S, D])[E]) {
   gate: gate

@@ -37,7 +37,7 @@ const layered = (optimizer: string): Loaded =>
     name: "layered.moe",
     text: `import { Linear, RmsNorm, Embedding } from "std/nn"
        import { cross_entropy } from "std/loss"
-       import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
+       import { AdamW, AdEMAMix, Adafactor, Lion, Muon, Sgd } from "std/optim"
        layer Block(D, H) {
          norm: RmsNorm(D)
          up: Linear(D, H, biased: true)
@@ -59,7 +59,14 @@ const layered = (optimizer: string): Loaded =>
   });
 const layeredSizes = { V: 10, D: 6, H: 8, L: 2 };
 const trained = [{ method: "train", name: "train", sizes: { B: 6, T: 3 } }];
-for (const optimizer of ["AdamW(lr: 0.1, average: 0.9)", "Adafactor()", "Lion()", "Muon()", "Sgd(clip: 1)"])
+for (const optimizer of [
+  "AdamW(lr: 0.1, average: 0.9)",
+  "AdEMAMix(warm: 3, lr: 0.1)",
+  "Adafactor()",
+  "Lion()",
+  "Muon()",
+  "Sgd(clip: 1)",
+])
   test(`each worker steps its part of the parameters: ${optimizer}`, () => {
     for (const workers of [2, 3])
       compare({

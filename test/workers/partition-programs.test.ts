@@ -53,7 +53,7 @@ const small = (optimizer: string): Loaded =>
     name: "optimizers.moe",
     text: `import { Linear, RmsNorm, Embedding } from "std/nn"
        import { cross_entropy } from "std/loss"
-       import { AdamW, Adafactor, Lion, Muon, Sgd } from "std/optim"
+       import { AdamW, AdEMAMix, Adafactor, Lion, Muon, Sgd } from "std/optim"
        model M(V, D, H) {
          embed: Embedding(V, D)
          norm: RmsNorm(D)
@@ -70,6 +70,7 @@ const trained = [{ method: "train", name: "train", sizes: { B: 6, T: 3 } }];
 for (const optimizer of [
   "AdamW(lr: 0.1)",
   "AdamW(lr: 0.1, clip: inf)",
+  "AdEMAMix(warm: 3, lr: 0.1)",
   "Adafactor()",
   "Lion()",
   "Muon()",
