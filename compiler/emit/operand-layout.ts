@@ -56,22 +56,29 @@ export function isContiguous(s: StmtOf<"stage">, v: Var, dtype: DType = "f32", g
 }
 /**
  * The rows of a register tile. With no more rows, an operand that is contiguous along its depth is transposed in registers; with more, a transposed
- * copy is read.
+ * copy is read, for which `fromColumns` of host/staging.ts may take some of the depth at a time.
  */
-const fewRows = 6;
+export const tileRows = 6;
 /** The start of such a right operand and the distance of its columns, if its only product has no more rows than that; else null. */
 export function depthContiguousOf(
   s: StmtOf<"stage">,
   e: Emitter,
+  mostRows = tileRows,
 ): { readonly start: string; readonly step: number } | null {
   const [k, x] = s.vs;
   const load = loadOf(s, "f32", "bf16", "i8");
   const acc = onlyAccumulator(s.tile, e.kernel);
-  if (!load || s.body.length > 0 || !acc || item(acc.shape, 0) > fewRows) return null;
+  if (!load || s.body.length > 0 || !acc || item(acc.shape, 0) > mostRows) return null;
   const at = address(load.from, load.at);
   const step = stride(at, x);
   if (stride(at, k) !== 1 || step === null) return null;
   return { start: pointer(e, load, (y) => start(s, y)), step };
+}
+/** Whether the only product of a right operand is summed anew in each round of the operand's loop, as attention's scores are. */
+export function isOfRound(s: StmtOf<"stage">, k: Kernel): boolean {
+  const acc = onlyAccumulator(s.tile, k);
+  const isBegun = (t: Stmt): boolean => t.s === "tile" && t.tile === acc;
+  return statements(k.body).some((t) => t.s === "for" && t.body.includes(s) && t.body.some(isBegun));
 }
 /** The accumulator of the only product of a right operand, if nothing else is summed into it; else null. */
 export function onlyAccumulator(tile: Tile, k: Kernel): Tile | null {

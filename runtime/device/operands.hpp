@@ -176,7 +176,11 @@ template <int LD, class T> struct InPlace {
   FN ix columns(ix c) const { return c; }
   FN const T* strip(ix c, ix) const { return p + c; }
   FN const T* after(ix, ix) const { return nullptr; }
-  FN PrefetchStream fetch(ix, ix, ix, ix) const { return {}; }
+  FN PrefetchStream fetch(ix c, ix s, ix, ix depth) const {
+    if (!next) return {};
+    const ix bytes = s * (ix)sizeof(T);
+    return {(const char*)(next + c), LD * (ix)sizeof(T), bytes, depth * ((bytes + LINE - 1) / LINE), 0, 0};
+  }
 };
 /** The columns of one register tile, with a list of pointers, one for each step of the depth. */
 struct RowPointers {
@@ -246,6 +250,9 @@ template <int LD, int N> FN InPlaceNarrow<LD, N> in_place_narrow(const f32* p) {
 /** `n` columns, each contiguous; as many at `next` will be read after them. */
 template <int LD, class T> struct KMajor { const T *p, *next; ix n; };
 template <int LD, class T> FN KMajor<LD, T> k_major(const T* p, ix n, const T* next) { return {p, next, n}; }
+/** The same, for more rows than a register tile's. */
+template <int LD, class T> struct KMajorMany : KMajor<LD, T> {};
+template <int LD, class T> FN KMajorMany<LD, T> k_major_many(const T* p, ix n, const T* next) { return {{p, next, n}}; }
 /** An accumulator of R x C. If S < C it holds only S columns at a time: each strip of S is computed and used before the next. */
 template <int R, int C, int S = C> struct Acc {
   alignas(64) f32 d[R][S];

@@ -181,23 +181,25 @@ template <int W, int P, bool ROUNDED> NOINLINE PackedStrips pack_transposed_fp4(
 }
 /** N * LANES steps of a column from p on: numbers, or words of N. */
 template <int N, class T> FN vf ld_steps(const T* p) { if constexpr (N > 1) return ld_words(p); else return ld(vf{}, p); }
-/** Packs LANES columns by blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. `some`: not zeros. */
-template <int N, int W, class F> FN ix pack_transposed_blocks(f32* to, ix x, bool some, ix k, ix depth, F f) {
+/** Packs LANES columns by blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. `some`: not zeros.
+ * `ahead`: see load_transposed. */
+template <int N, int W, class F> FN ix pack_transposed_blocks(f32* to, ix x, bool some, ix k, ix depth, F f, ix ahead) {
   NO_UNROLL for (; k + N * LANES <= depth; k += N * LANES) {
     vf r[LANES]; UNROLL for (int i = 0; i < LANES; i++) r[i] = some ? ld_steps<N>(f(x + i, k)) : vf{};
+    if (some && ahead) UNROLL for (int i = 0; i < LANES; i++) __builtin_prefetch(f(x + i, k) + ahead, 0, 2);
     if (some) transpose(r);
     UNROLL for (int i = 0; i < LANES; i++) UNROLL for (int l = 0; l < N; l++) st(vf{}, to + strip_index<W>(x, k + N * i + l, depth), number_of<N>(r[i], l));
   }
   return k;
 }
 /** Packs an operand that is contiguous along k, element (x, k) at *f(x, k), by transposing blocks: of words of several steps, which are fewer. */
-template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix depth, F f) {
+template <int W, class F> FN PackedStrips pack_transposed(f32* to, ix n, ix depth, F f, ix ahead = 0) {
   constexpr int N = per_word_of(decltype(f(0, 0))(nullptr));
   NO_UNROLL for (ix x = 0, all = round_to_tiles(n, W); x < all; x += LANES) {
     ix k = 0;
     if (x + LANES <= n || x >= n) {
-      if constexpr (N > 1) k = pack_transposed_blocks<N, W>(to, x, x < n, k, depth, f);
-      k = pack_transposed_blocks<1, W>(to, x, x < n, k, depth, f);
+      if constexpr (N > 1) k = pack_transposed_blocks<N, W>(to, x, x < n, k, depth, f, ahead);
+      k = pack_transposed_blocks<1, W>(to, x, x < n, k, depth, f, ahead);
     }
     NO_UNROLL for (ix i = x; i < x + LANES; i++) for (ix c = k; c < depth; c++) to[strip_index<W>(i, c, depth)] = i < n ? ld(f32{}, f(i, c)) : 0.0f;
   }
@@ -272,5 +274,27 @@ template <class A, class N, class T, int LD, class E, int R, int C> FN void mma(
     if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
     NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<Count<N>::from(1), Count<N>::to(R), C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
     if (epilogue.now) epilogue.after(part);
+  }
+}
+
+// ---- a right operand whose depth is contiguous, for more rows ----
+/** So many steps of the depth of a register tile's columns stay in L1 until all rows are multiplied by them. */
+constexpr ix TRANSPOSED_STEPS = 64;
+/** The left operand from step `k` of its `depth` steps on. */
+template <class A> struct Later { const A& a; ix k, depth; };
+template <class A> struct LaterAt { A tile; ix by; FN f32 at(int i, ix k) const { return tile.at(i, by + k); } };
+template <class A> FN auto tile_at(const Later<A>& a, ix r, ix) {
+  const auto tile = tile_at(a.a, r, a.depth);
+  return LaterAt<decltype(tile_at(a.a, r, a.depth))>{tile, a.k};
+}
+template <class A> FN ix height(const Later<A>& a, ix left) { return height(a.a, left); }
+template <class A> constexpr bool has_fixed_height<Later<A>> = has_fixed_height<A>;
+/** acc += a @ b (see tile.hpp), where b is transposed some steps at a time, while what lies at `next` is prefetched. */
+template <class A, class N, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, N rows, ix depth, const T& epilogue, const Rhs<KMajorMany<LD, E>, R, C>& o) {
+  alignas(64) f32 some[TRANSPOSED_STEPS * C];
+  NO_UNROLL for (ix k = 0; k < depth; k += TRANSPOSED_STEPS) {
+    const ix steps = ix_min(TRANSPOSED_STEPS, depth - k);
+    const PackedStrips part = pack_transposed<C>(some, o.b.n, steps, [&](ix x, ix y) { return o.b.p + x * LD + k + y; }, o.b.next - o.b.p);
+    mma(fresh && k == 0, Later<A>{a, k, depth}, rows, steps, epilogue.when(epilogue.now && k + steps == depth), rhs(part, o.acc));
   }
 }

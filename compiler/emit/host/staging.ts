@@ -13,12 +13,14 @@ import {
   firstReaderCondition,
   fp4PanelsOf,
   isContiguous,
+  isOfRound,
   nextOperandPointer,
   onlyAccumulator,
   panelsOperandOf,
   pointer,
   rowLoadOf,
   stridedLoadOf,
+  tileRows,
 } from "../operand-layout.ts";
 import { type Packing, packingOf } from "./packed.ts";
 import { shiftedIn } from "./shifted.ts";
@@ -205,17 +207,19 @@ export function fromTransposedFp4({ s, e, width, nk, nx, name, room }: RightOper
   e.line(`${name} = ${made}${sizes.join(", ")}>(${[room(), nx, nk, ...from, fp4.step].join(", ")});`);
   return true;
 }
-function fromColumns({ s, e, nx, name }: RightOperand): boolean {
-  const along = depthContiguousOf(s, e);
-  if (!along) return false;
-  e.line(`${name} = k_major<${along.step}>(${along.start}, ${nx}, ${nextOperandPointer(s, e) ?? along.start});`);
-  return true;
-}
 /**
  * With so few rows, those of three register tiles, a right operand is read in place whatever its columns: a copy, or a conversion, takes more
  * time than it spares.
  */
 const fewCopiedRows = 18;
+function fromColumns({ s, e, nx, name }: RightOperand): boolean {
+  const along = depthContiguousOf(s, e, isOfRound(s, e.kernel) ? fewCopiedRows : tileRows);
+  if (!along) return false;
+  const isFew = item(onlyAccumulator(s.tile, e.kernel)?.shape ?? [], 0) <= tileRows;
+  const next = nextOperandPointer(s, e) ?? along.start;
+  e.line(`${name} = ${isFew ? "k_major" : "k_major_many"}<${along.step}>(${along.start}, ${nx}, ${next});`);
+  return true;
+}
 function fromRowsInPlace({ s, e, width, name }: RightOperand): boolean {
   const [k, x] = s.vs;
   const direct = s.tile.form ? null : stridedLoadOf(s, dtypeOf(s) ?? "f32");
