@@ -1,4 +1,4 @@
-// What must be done for each gate, mixture and optimizer of the library was done for all: numbers of PyTorch, and rows that a mask leaves out.
+// What must be done for each gate, mixture and optimizer of the library was done for all: numbers of PyTorch, rows that a mask leaves out, fuzz, workers.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -36,5 +36,15 @@ test("gates and mixtures leave out what a mask does", () => {
   const padded = read("test/stdlib/stdlib-padding.test.ts");
   for (const part of ["gates", "moe"].flatMap((module) => declared(`stdlib/${module}.moe`, "layer")))
     assert.ok(isIn(padded, part), `add a model with ${part} to \`models\` of test/stdlib/stdlib-padding.test.ts`);
+});
+test("optimizers are drawn by the fuzz, and step the parts that workers have", () => {
+  const lists = {
+    "test/random/programs.ts": "optimizers",
+    "test/workers/partition-parameters.test.ts": "each worker steps its part",
+    "test/workers/partition-programs.test.ts": "small",
+  };
+  for (const [path, list] of Object.entries(lists))
+    for (const part of declared("stdlib/optim.moe", "optimizer"))
+      assert.ok(read(path).includes(`"${part}(`), `add "${part}(...)" to ${path} (${list})`);
 });
 test.run();
