@@ -28,9 +28,9 @@ interface Options extends Omit<ImportOptions, "folder"> {
   json?: boolean;
 }
 async function run(folder: string, { json, ...options }: Options): Promise<void> {
-  const { out: made, ...about } = await importModel({ folder, ...options, warn });
-  if (json) return printJson({ folder: made, ...about });
-  const { model, parameters, precision, context, tokenizer, leftOut } = about;
+  const { out: made, leftOut, ...about } = await importModel({ folder, ...options, warn });
+  if (json) return printJson({ folder: made, ...about, left_out: leftOut });
+  const { model, parameters, precision, context, tokenizer } = about;
   const text = tokenizer ? "with its tokenizer" : "without a tokenizer: texts are token numbers";
   note(
     `${model}, ${showCount(parameters)} parameters, ${precision}, ${context} positions, ${text}: written to ${made}`,

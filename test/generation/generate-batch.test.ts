@@ -410,6 +410,7 @@ test("an imported model goes on as transformers' logits say; a text prompt is re
     context: 32,
     precision: "f32",
     tokenizer: false,
+    leftOut: [],
   });
   await assert.rejects(importModel({ folder: hf, out }), /already holds a run/);
   const expected = readSafetensors(join(hf, "expected.safetensors"));
@@ -458,6 +459,7 @@ test("moec import says what it wrote, in JSON too, and what it cannot take", () 
     context: 64,
     precision: "f32",
     tokenizer: false,
+    left_out: [],
   });
   assert.match(readFileSync(join(out, "model.moe"), "utf8"), /Qwen3Moe\(V: 40, D: 16,/);
   const none = command(["import", temporaryFolder()]);
