@@ -11,11 +11,11 @@ import { CacheFolder, cacheFolder, gibibyte } from "./folder.ts";
 import { buildHash } from "./plans.ts";
 
 export interface EncodingOptions {
-  /** Called with the progress of the tokenizer in each file whose tokens are not in the cache. */
+  /** Called with the progress in each file: of the tokenizer, if its tokens are not in the cache, or of reading a large one. */
   readonly encoding?: Progress | undefined;
   /** Called with messages that the user should see but need not act on. */
   readonly warn?: ((line: string) => void) | undefined;
-  /** Whether tokens are held in memory. Default: true; else those that are kept are read from their file. */
+  /** Whether tokens are held in memory; else they are read from files. Default: those of data of up to 1 GiB (`mostInMemory`). */
   readonly inMemory?: boolean | undefined;
   /** Whether documents are pairs of a source and an answer, for a model with an encoder. */
   readonly pairs?: boolean | undefined;

@@ -126,11 +126,12 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
       `${folder} is a run of moec, not a checkpoint of transformers`,
       "give the folder that transformers' save_pretrained wrote; a run needs no import",
     );
+  const own = text?.["model_type"];
   throw new Problem(
     type === undefined
       ? `${path} has no model_type: transformers did not write it`
-      : `${path}: the model_type is ${shown(type)}, which the standard library does not have`,
-    `${likeIt(type)}docs/from-pytorch.md lists all that it has; write another in the .moe language, and give it renamed weights by \`--params\``,
+      : `${path}: the model_type is ${shown(type)}${own === undefined ? "" : `, of its text model ${shown(own)}`}, which the standard library does not have`,
+    `${likeIt(own ?? type)}docs/from-pytorch.md lists all that it has; write another in the .moe language, and give it renamed weights by \`--params\``,
   );
 }
 const firstWord = (name: string): string => /^[a-z]*/.exec(name)?.[0] ?? "";

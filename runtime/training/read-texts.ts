@@ -32,7 +32,7 @@ export function readTexts(
   const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
   if (plain !== undefined) throw noPairs(plain);
   const size = sum(files.map((path) => withFileErrors(path, "read", () => statSync(path).size)));
-  const how = { inMemory: size <= mostInMemory, ...options };
+  const how = { ...options, inMemory: options.inMemory ?? size <= mostInMemory };
   const hash = createHash("sha256");
   let bytes = 0;
   const add: Add = (piece) => {

@@ -25,6 +25,12 @@ test("a configuration that the model cannot have is a Problem that names the key
     "it has glm4, ",
     ", glm_moe_dsa; docs",
   );
+  const text = { model_type: "glm5_next_text" };
+  refused(
+    () => openTransformers(other("mixtral", { model_type: "seeing", text_config: text })),
+    'the model_type is "seeing", of its text model "glm5_next_text", which',
+    "it has glm4, ",
+  );
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "model_type"))), "has no model_type");
   refused(() => openTransformers(copy("mixtral", (c) => without(c, "vocab_size"))), "vocab_size is not given");
   const yarn = { rope_type: "yarn", factor: 4, rope_theta: 10000 };
