@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { interpret } from "../../compiler/graph/interpret.ts";
+import { hostChoices, type Pieces, type QueryTasks } from "../../compiler/kernel/schedule.ts";
 import { distance, ndarray } from "../graphs.ts";
 import { kernelsOf, lowered, valuesOf, widthsInTurn } from "../host/compare.ts";
 import { compiled, runSequences } from "../host/run.ts";
@@ -62,6 +63,15 @@ for (const { flags, some } of widthsInTurn(runs))
       });
     }
   });
+const tasks: QueryTasks = { texts: 1, heads: 2, queries: 8, blocks: 1, rows: 8, keys: 5000 };
+const piecesOf = (more: Partial<QueryTasks>): Pieces | null => hostChoices.attention.keyPieces({ ...tasks, ...more });
+test("pieces are whole runs that cover all keys, of few queries and few heads alone", () => {
+  const { count, run } = piecesOf({}) ?? { count: 0, run: null };
+  assert.is(count, 8);
+  assert.ok(run !== null && run % 64 === 0 && run >= 512);
+  assert.equal([piecesOf({ texts: 16 }), piecesOf({ queries: 1, rows: 2 })], [piecesOf({}), piecesOf({})]);
+  assert.equal([piecesOf({ queries: 9 }), piecesOf({ heads: 16 }), piecesOf({ keys: 1023 })], [null, null, null]);
+});
 test("a text has the same bits alone and beside others, however long its past", () => {
   const texts = 16;
   const shape = { B: 1, G: 2, R: 2, T: 1, U: 1613, A: 36, C: 32 };

@@ -7,6 +7,7 @@ import { emitHost, readableKernel } from "../../compiler/emit/unit.ts";
 import { GraphBuilder } from "../../compiler/graph/builder.ts";
 import { interpret } from "../../compiler/graph/interpret.ts";
 import type { Graph, Value } from "../../compiler/graph/node.ts";
+import { add, clampBetween, range, variable } from "../../compiler/kernel/expr.ts";
 import type { Kernel } from "../../compiler/kernel/ir.ts";
 import { print } from "../../compiler/kernel/print.ts";
 import { hostChoices } from "../../compiler/kernel/schedule.ts";
@@ -351,6 +352,18 @@ test("a block of columns asks once which part of a concat it is of, where blocks
     .join("");
   assert.match(whole, /c < 64/);
   assert.not.match(whole, /(?:min|max)\(c \+ j|c \+ j < /);
+});
+test("what is read of a part of a concat is limited to the part, also where a block is not of it", () => {
+  for (const block of [1, 4, 16])
+    for (const [from, to] of [
+      [64, 128],
+      [0, 48],
+      [20, 52],
+    ] as const) {
+      const i = add(variable("c", "index", 0, 255 - (255 % block), block), variable("j", "index", 0, block - 1));
+      const [lowest, highest] = range(clampBetween(i, from, to));
+      assert.ok(lowest >= 0 && highest < to - from, `${from}:${to} in blocks of ${block}: ${lowest} to ${highest}`);
+    }
 });
 /** What the first kernel writes of y = x w z and its rows' sums, where `second` is wanted too. */
 function writtenWith(second: (g: GraphBuilder, y: Value, sum: Value) => Value): string[] {
