@@ -3,7 +3,10 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../compiler/diagnostic.ts";
+import type { Tensor } from "../runtime/executable/executable.ts";
 import { openTransformers } from "../runtime/import/config.ts";
+import { readParameters } from "../runtime/storage/parameters.ts";
+import { readAll } from "../runtime/storage/stored-tensor.ts";
 import { project } from "./project.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 
@@ -36,3 +39,6 @@ export const header = (name: string, change: object): Header => openTransformers
 /** The kind of each block of such a copy. */
 export const kindsOfFamily = (type: string, change: object): readonly string[] | undefined =>
   openTransformers(other(type, change)).order;
+/** All parameters of a checkpoint, by our names. */
+export const parametersOf = (path: string): ReadonlyMap<string, Tensor> =>
+  readAll(readParameters(path, assert.fail).tensors);
