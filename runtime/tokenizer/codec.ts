@@ -12,6 +12,7 @@ import {
 } from "../tokens.ts";
 import { chatTemplate } from "./chat.ts";
 import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
+import { openLibrary } from "./pieces.ts";
 import { exactPreTokenizer, partsOf } from "./pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "./split-points.ts";
 
@@ -20,9 +21,9 @@ export async function openTokenizer(at: string, timeLimit = 30_000): Promise<Cod
   const file = readTokenizer(at);
   requirePieces(file);
   const pre = file.json.pre_tokenizer && exactPreTokenizer(file.json.pre_tokenizer, file);
-  const [{ Tokenizer }, template] = [await import("@huggingface/tokenizers"), await chatTemplate(file)];
+  const [bundle, template] = [await import("@huggingface/tokenizers"), await chatTemplate(file)];
   try {
-    const library = new Tokenizer({ ...file.json, pre_tokenizer: pre }, file.config);
+    const library = openLibrary(bundle, file, pre);
     // `splitPointsOf` also runs the file's regular expressions, on single letters, so it is under the time limit too
     return withTimeLimit(file, "a", timeLimit, () =>
       codecOf({ file, library, cuts: splitPointsOf(file.json, pre), timeLimit, template }),

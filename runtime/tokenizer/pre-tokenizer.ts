@@ -69,3 +69,10 @@ function split(part: Part, file: TokenizerFile): Part {
   if (part["behavior"] === "Removed") return matches(pattern);
   throw unsupported(file, `pre_tokenizer: an inverted Split with the behavior ${JSON.stringify(part["behavior"])}`);
 }
+/** The steps of nested Sequences in one list. */
+export const flat = (part: Part | null, key: string): Part[] =>
+  part === null ? [] : part.type === "Sequence" ? partsOf(part, key).flatMap((p) => flat(p, key)) : [part];
+export function leftAndRight(merge: string | readonly [string, string]): readonly [string, string] {
+  const [left = "", right = ""] = typeof merge === "string" ? merge.split(" ", 2) : merge;
+  return [left, right];
+}

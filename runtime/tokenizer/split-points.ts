@@ -8,7 +8,7 @@
 // A tokenizer that writes a prefix before each text (as SentencePiece does) is cut at a single blank, which the next part's prefix replaces.
 import { fromTo } from "../../compiler/types/numbers.ts";
 import type { Part, TokenizerJson } from "./file.ts";
-import { partsOf, replacementOf } from "./pre-tokenizer.ts";
+import { flat, leftAndRight, replacementOf } from "./pre-tokenizer.ts";
 
 /** `at` matches where the first part ends; the second begins `skip` characters after that. Null instead: no cut is safe. */
 export interface SplitPoints {
@@ -56,9 +56,6 @@ function classOf(sorted: readonly string[]): string {
   }
   return `[${ranges.map(([from, to]) => `${escaped(from)}-${escaped(to)}`).join("")}]`;
 }
-/** The steps of nested Sequences in one list. */
-const flat = (part: Part | null, key: string): Part[] =>
-  part === null ? [] : part.type === "Sequence" ? partsOf(part, key).flatMap((p) => flat(p, key)) : [part];
 
 /** What a normalizer that maps each character alone makes of a letter, a blank or a line end. */
 const normalized: Readonly<Record<string, (c: string) => string>> = {
@@ -182,7 +179,7 @@ const mergedWith = (mark: string, model: TokenizerJson["model"]): Set<string | u
   model.type === "BPE"
     ? new Set(
         model.merges.flatMap((m) => {
-          const [left = "", right = ""] = typeof m === "string" ? m.split(" ", 2) : m;
+          const [left, right] = leftAndRight(m);
           return right.startsWith(mark) ? [left.at(-1)] : [];
         }),
       )
