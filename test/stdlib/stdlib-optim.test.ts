@@ -180,4 +180,37 @@ for (const [name, expected] of [
       assert.ok(Math.abs((steps[i] ?? Number.NaN) - rate) < 1e-9, `step ${i}: ${steps[i]}`),
     );
   });
+/** Of a gradient that stays, all running means are the gradient and its square, once they are corrected. */
+const steady = moe<"Adam" | "Ademamix" | "Muons">`
+  import { AdamW, AdEMAMix, Muon } from "std/optim"
+  model Adam() {
+    param w: f32[1] = 0
+    train(x: f32[1]) {
+      loss fall = sum(w * x)
+      optimize with AdamW(lr: 1, beta2: 0.9999, decay: 0)
+    }
+  }
+  model Ademamix() {
+    param w: f32[1] = 0
+    train(x: f32[1]) {
+      loss fall = sum(w * x)
+      optimize with AdEMAMix(warm: 1, lr: 1, beta2: 0.9999, alpha: 0, decay: 0)
+    }
+  }
+  model Muons() {
+    param w: f32[1] = 0
+    train(x: f32[1]) {
+      loss fall = sum(w * x)
+      optimize with Muon(lr: 1, beta2: 0.9999, decay: 0)
+    }
+  }
+`;
+for (const name of ["Adam", "Ademamix", "Muons"] as const)
+  test(`${name}: the first steps of a slow mean are exact in f32`, async () => {
+    const batches = Array.from({ length: 5 }, () => ({ x: Float32Array.of(1) }));
+    for await (const { step, program } of train(steady[name], { batches, target: "host", precision: "f32" })) {
+      const [w = Number.NaN] = program.read("w").data;
+      assert.ok(Math.abs(w + step) < 2e-6 * step, `step ${step}: ${w}`);
+    }
+  });
 test.run();
