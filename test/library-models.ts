@@ -13,6 +13,7 @@ const parts = new Set([
   "GraniteBlocks",
   "Hunyuan4Blocks",
   "HyperModel",
+  "IndexedModel",
   "JambaBlocks",
   "LagunaBlocks",
   "MiniMaxM3Blocks",

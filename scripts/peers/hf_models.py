@@ -30,13 +30,14 @@ CONFIGS = {
     "gemma4_text": "Gemma4TextConfig",
     "gemma4_text_edge": "Gemma4TextConfig",
     "gemma4_unified_text": "Gemma4UnifiedTextConfig",
+    "dots3_note_text": "Dots3NoteTextConfig",
 }
 # By folder: the type in config.json, where transformers has the class under another.
 TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
 # Those whose gradients are stored too.
-GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text"]
+GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -627,6 +628,20 @@ MODELS = {
         {"num_hidden_layers": 2, "first_k_dense_replace": 1, "index_topk_freq": 2, "index_skip_topk_offset": 1}
         | {"intermediate_size": 8, "moe_intermediate_size": 4, "num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 3}
         | {"num_experts_per_tok": 2} | LATENT | {"q_lora_rank": 6, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 5},
+        "1GB",
+    ),
+    # Blocks with a window have other heads, bottlenecks and widths.
+    "dots3_note_text": (
+        "Dots3Note",
+        {"num_hidden_layers": 4, "intermediate_size": 12, "moe_intermediate_size": 6, "shared_experts_intermediate_size": 5, "n_shared_experts": 2}
+        | {"num_attention_heads": 2, "num_key_value_heads": 2, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+        | LATENT | {"q_lora_rank": 6, "head_dim": 7, "index_topk": 3, "index_n_heads": 8, "index_head_dim": 6, "routed_scaling_factor": 1.7}
+        | {"layer_types": ["indexed_attention", "sliding_attention", "indexed_attention", "sliding_attention"], "sliding_window": 4}
+        | {"mlp_layer_types": ["dense", "dense", "sparse", "sparse"]}
+        | {"per_layer_config": {i: {"num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 3, "kv_lora_rank": 4, "qk_nope_head_dim": 5}
+            | {"head_dim": 7, "qk_rope_head_dim": 2, "v_head_dim": 3} for i in [1, 3]}}
+        | {"rope_parameters": {"indexed_attention": {"rope_type": "default", "rope_theta": 100.0}}
+            | {"sliding_attention": {"rope_type": "default", "rope_theta": 30.0}}},
         "1GB",
     ),
     "kimi_linear": (

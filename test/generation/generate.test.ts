@@ -299,6 +299,11 @@ const decoders: Readonly<Record<string, Decoder>> = {
     "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 5, A: 3, P: 4, C: 2, Top: 3, IndexHeads: 4, IndexWidth: 5, Context: 12",
     "sparse",
   ),
+  Dots3Note: decoder(
+    "Dots3Note",
+    "8, F: 10, H: 6, S: 5, L: 6, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 2, NearHeads: 1, NearQ: 5, NearR: 4, NearA: 4, NearP: 2, NearC: 3, Top: 3, IndexHeads: 4, IndexWidth: 5, window: 5, Context: 12",
+    "sparse",
+  ),
   KimiLinear: decoder(
     "KimiLinear",
     "8, 10, 6, L: 3, Heads: 2, E: 4, K: 2, R: 5, A: 3, P: 4, C: 2, DeltaHeads: 2, DeltaWidth: 3, Chunk: 2, Context: 12",

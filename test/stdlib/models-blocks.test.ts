@@ -296,6 +296,26 @@ test("Ling 3: each so many blocks have latent attention, and what fades may have
   refuses("bailing_hybrid", { ...unsaid, layer_group_size: 0 }, "layer_group_size is 0", "at least 1");
   refuses("bailing_hybrid", { attention_bias: true }, "attention_bias is true");
 });
+test("dots3 Note: sizes of each kind of block, as written and as released", () => {
+  const name = "dots3_note_text";
+  assert.deepEqual(kindsOfFamily(name, {}), ["Far", "Near", "FarMixture", "NearMixture"]);
+  const unsaid = { layer_types: null, mlp_layer_types: null, num_hidden_layers: 6 };
+  const usual = ["Far", "FarMixture", "NearMixture", "NearMixture", "NearMixture", "FarMixture"];
+  assert.deepEqual(kindsOfFamily(name, { ...unsaid, per_layer_config: {} }), usual);
+  const full = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"];
+  const released = { per_layer_config: null, use_dsa: true, layer_types: full, model_type: "dots3_note" };
+  assert.deepEqual(kindsOfFamily(name, released), kindsOfFamily(name, {}));
+  const own = { swa_num_attention_heads: 3, swa_head_dim: 9, swa_qk_nope_head_dim: 5, swa_kv_lora_rank: 8 };
+  const { Heads, NearHeads, NearQ, NearR, NearA, NearP, NearC } = header(name, { ...released, ...own });
+  assert.deepEqual([Heads, NearHeads, NearQ, NearR, NearA, NearP, NearC], [2, 3, 1024, 8, 5, 4, 128]);
+  refuses(name, { per_layer_config: { 1: { v_head_dim: 3 } } }, "v_head_dim is 5", "the same in all layers");
+  refuses(name, { layer_types: full }, "layer_types is", "indexed_attention and sliding_attention");
+  refuses(name, { ...released, use_dsa: false }, "use_dsa is false");
+  assert.deepEqual(kindsOfFamily(name, { ...unsaid, per_layer_config: {}, moe_layer_freq: 2 })?.slice(1, 3), [
+    "Far",
+    "NearMixture",
+  ]);
+});
 test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
   assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
   assert.deepEqual([header("minimax", {})["P"], header("minimax", { rotary_dim: 2 })["P"]], [undefined, 2]);

@@ -133,6 +133,8 @@ const models = {
     "DeepSeekV3(V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 4, A: 4, P: 2, C: 4, std: 0.5)",
   DeepSeekV32:
     "DeepSeekV32(V: 19, D: 8, F: 10, H: 6, L: 1, Dense: 1, Heads: 2, E: 4, K: 2, G: 2, Open: 1, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
+  Dots3Note:
+    "Dots3Note(V: 19, D: 8, F: 10, H: 6, S: 5, L: 6, Heads: 2, Q: 6, R: 4, A: 4, P: 2, C: 4, NearHeads: 1, NearQ: 5, NearR: 3, NearA: 3, NearP: 4, NearC: 3, E: 4, K: 2, Top: 3, IndexHeads: 4, IndexWidth: 4, window: 4, std: 0.5)",
   Gemma2: "Gemma2(V: 19, D: 8, H: 6, L: 2, Heads: 4, Groups: 2, A: 4, window: 4, scalar: 5, cap: 2, last: 9, std: 0.5)",
   Llama4:
     "Llama4(V: 19, D: 8, F: 10, H: 6, L: 4, Heads: 2, Groups: 1, A: 4, E: 3, Step: 2, chunk: 4, span: 3, std: 0.5)",
@@ -178,6 +180,7 @@ const files = new Map<string, string>([
   ["Ministral3", "dense"],
   ["NanoChat", "dense"],
   ["DeepSeekV32", "sparse"],
+  ["Dots3Note", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["Hunyuan4", "hunyuan4"],
   ["MistralLarge4", "mistral_large4"],
@@ -271,6 +274,7 @@ for (const name of full
       "GptOss",
       "DeepSeekV3",
       "DeepSeekV32",
+      "Dots3Note",
       "DeepSeekV4",
       "Hunyuan4",
       "MistralLarge4",

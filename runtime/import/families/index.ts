@@ -20,6 +20,7 @@ import {
 } from "./deepseek.ts";
 import { deepseekV4 } from "./deepseek-v4.ts";
 import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
+import { dots3Note } from "./dots3.ts";
 import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
@@ -113,6 +114,7 @@ export const families: readonly Family[] = [
   deepseekV32,
   glmMoeDsa,
   glmMoeDsaShared,
+  dots3Note,
   glm4MoeLite,
   exaoneMoe,
   afmoe,
