@@ -88,6 +88,17 @@ test("DeepSeekMoE is read as released by itself, and as DeepSeek-OCR's release h
     assert.deepEqual([header["Dense"], header["eps"], header["scale"]], [1, 1e-6, 1]);
   }
 });
+test("dots3 Note has one name with its text model within, and as released, where it is the whole", () => {
+  const own = parametersOf(join(hf, "dots3_note_text"));
+  const within = copy("dots3_note_text", (text) => ({ model_type: "dots3_note", text_config: text }));
+  const path = join(within, "model.safetensors");
+  const named = [...readSafetensors(path)].map(
+    ([name, t]) => [name.replace(/^model\./, "model.language_model."), t] as const,
+  );
+  writeSafetensors(path, new Map(named));
+  assert.deepEqual(parametersOf(within), own);
+  assert.deepEqual(parametersOf(copy("dots3_note_text", (c) => ({ ...c, model_type: "dots3_note" }))), own);
+});
 test("Qwen3-Omni's text model is within its thinker, beside what hears and speaks", () => {
   const at = copy("qwen3_omni_moe_text", (thinker) => ({ model_type: "qwen3_omni_moe", thinker_config: thinker }));
   const path = join(at, "model.safetensors");

@@ -21,9 +21,15 @@ const unsplit = (name: string): TokenizerFile => {
   const file = fileOf(name);
   return { ...file, json: { ...file.json, pre_tokenizer: { type: "Metaspace", split: false }, normalizer: null } };
 };
+const bytesUnsplit = (name: string): TokenizerFile => {
+  const file = fileOf(name);
+  const bytes = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+  return { ...file, json: { ...file.json, pre_tokenizer: bytes } };
+};
 const files: readonly [string, TokenizerFile][] = [
   ...readdirSync(texts).map((name): [string, TokenizerFile] => [name, fileOf(name)]),
   ["marks by the pre-tokenizer", unsplit("llama")],
+  ["bytes without splits", bytesUnsplit("gpt2")],
   ["Unigram without splits", unsplit("unigram")],
   ["whole texts that are tokens", bpe({ ignore_merges: true })],
   ["a suffix", bpe({ continuing_subword_suffix: "a" })],
@@ -72,8 +78,9 @@ test("a text has the tokens that the library gives the whole of it", () => {
   }
 });
 test("a piece is encoded once, however often it comes", () => {
-  for (const name of ["gpt2", "gpt4", "llama", "unigram", "words"]) {
-    const { library, plain, encoded } = opened(fileOf(name));
+  const own = ["gpt2", "gpt4", "llama", "unigram", "words"].map((name) => [name, fileOf(name)] as const);
+  for (const [name, file] of [...own, ["marks by the pre-tokenizer", unsplit("llama")] as const]) {
+    const { library, plain, encoded } = opened(file);
     const text = "the cat sat on the mat ";
     library.encode(text.repeat(2));
     assert.ok(encoded.length > 4, name);
