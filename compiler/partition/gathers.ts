@@ -1,5 +1,5 @@
 // Gathers along an axis of which each worker has a part: each reads its own part, at the owners of the rows that it serves, or adds up what all parts give.
-import type { Builder, MeshAxis, Node, Placement, Value, Workers } from "../graph/node.ts";
+import type { Builder, MeshAxis, Node, Value } from "../graph/node.ts";
 import { item } from "../item.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
@@ -8,21 +8,8 @@ import { bytesOf, isFloat } from "../types/dtype.ts";
 import { dims, dtypeOf } from "../types/type.ts";
 import { routingOfIndex } from "./expert-index.ts";
 import { groupAlong, rankOffset } from "./mesh.ts";
+import type { Partitioned, Placed } from "./placed.ts";
 
-/** A value of the graph that each worker runs, and where what it stands for is. */
-export interface Placed {
-  readonly value: Value;
-  readonly place: Placement;
-}
-/** What gathers need to know of values of the whole program's graph; partition.ts has it. */
-interface Partitioned extends Workers {
-  of(v: Value): Placed;
-  /** Its placement as rules see it. */
-  ruleInput(v: Value): Placement;
-  /** Whether one node alone needs it. */
-  isOwn(v: Value): boolean;
-  convertTo(v: Value, place: Placement): Value;
-}
 export class Gathers {
   readonly #g: Builder;
   readonly #axis: MeshAxis;

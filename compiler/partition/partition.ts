@@ -13,7 +13,6 @@ import {
   type OpSharding,
   type Placement,
   type Value,
-  type Workers,
 } from "../graph/node.ts";
 import { nodesOf, storeOf, useCounts, valuesOf, withValues } from "../graph/walk.ts";
 import { item } from "../item.ts";
@@ -35,10 +34,12 @@ import {
 } from "../ops/sharding.ts";
 import { fromTo, gcd, sameShape } from "../types/numbers.ts";
 import { dims, dtypeOf, type Type, type } from "../types/type.ts";
+import { ChoiceSums } from "./choice-sums.ts";
 import { groupCount, outerRouting, sortedBy } from "./expert-index.ts";
-import { Gathers, type Placed } from "./gathers.ts";
+import { Gathers } from "./gathers.ts";
 import { dataAxis, groupAlong, type Sharing } from "./mesh.ts";
 import { neededWhole } from "./needed-whole.ts";
+import type { Partitioned, Placed } from "./placed.ts";
 import { needsExchange, Resharder, rowAxes } from "./reshard.ts";
 import { Routings, type Rows } from "./routings.ts";
 import {
@@ -49,7 +50,7 @@ import {
   shadowedRoutings,
   withoutReshapes,
 } from "./sharded-reads.ts";
-import { copiesOfRow, SharedRows, type SumOverChoices, sumOverChoices } from "./shared-rows.ts";
+import { copiesOfRow, SharedRows } from "./shared-rows.ts";
 
 interface PartitionOptions extends Sharing {
   /** The axis along which the graph is shared; collectives that are in the graph are of the other. Default: the data axis. */
@@ -77,7 +78,7 @@ const isSum = ({ op, attrs }: Node): boolean =>
   op.name === "all_reduce" && (attrs as OpAttrs["all_reduce"]).fn === "sum";
 /** What a conversion found of each value by placement: without it, values that are read twice would be searched exponentially often. */
 type Found = Map<string, Value | null>;
-class Partition implements Workers {
+class Partition implements Partitioned {
   readonly count: number;
   readonly joinsAxes: boolean;
   readonly #g: Builder;
@@ -87,6 +88,7 @@ class Partition implements Workers {
   readonly #resharder: Resharder;
   readonly #sharedRows: SharedRows;
   readonly #gathers: Gathers;
+  readonly #choiceSums: ChoiceSums;
   readonly #uses: ReadonlyMap<Value, number>;
   readonly #known = new Map<Value, Placed>();
   readonly #made = new Map<Value, Map<string, Value>>();
@@ -108,10 +110,12 @@ class Partition implements Workers {
     this.#neededWhole = neededWhole(nodes, axis.count);
     this.#lookups = lookups(nodes, storePlacement);
     this.#shadowed = shadowedRoutings(nodes, storePlacement);
-    this.#routings = new Routings(g, axis, this.#exchanged, room);
-    this.#resharder = new Resharder(g, axis, this.#routings);
-    this.#sharedRows = new SharedRows(g, this.#routings, leastSaved);
+    const routings = new Routings(g, axis, this.#exchanged, room);
+    const resharder = new Resharder(g, axis, routings);
+    const sharedRows = new SharedRows(g, routings, leastSaved);
+    [this.#routings, this.#resharder, this.#sharedRows] = [routings, resharder, sharedRows];
     this.#gathers = new Gathers(g, axis, this);
+    this.#choiceSums = new ChoiceSums(g, this, this.#exchanged, { routings, resharder, sharedRows });
     this.#uses = useCounts(valuesOf(graph), nodes);
     this.#scattered = shardOptimizer || shardParameters ? metByShards(nodes, storePlacement) : new Map();
     for (const node of nodes) this.#visit(node);
@@ -194,55 +198,13 @@ class Partition implements Workers {
     const own = this.convertTo(rows, this.#routings.info(order.node).choices);
     return this.#resharder.convert(this.#sharedRows.send(own, order.node, shared), sharded(0, sharding), place);
   }
-  /** A sum over the choices of each row that owners of experts begin; null: it is none, or it is not worthwhile. */
-  #sumAtOwners(node: Node): Placed | null {
-    const found = sumOverChoices(this.#g, node, {
-      isOwn: (v) => this.isOwn(v),
-      isSent: (by) => this.#exchanged.has(by) || this.#sharesWhole(by),
-    });
-    if (!found) return null;
-    const sorted = sharded(0, { kind: "rows", by: found.by, owned: this.#exchanged.has(found.by) });
-    if (!samePlacement(this.of(found.sent).place, sorted)) return null;
-    const type = item(node.results, 0).type;
-    const sum = this.#sharesWhole(found.by)
-      ? this.#sumOfOwn(type, found, sorted)
-      : this.#sumSentBack(type, found, sorted);
-    return sum && found.rest ? this.#plusSum(sum, found.rest, node) : sum;
-  }
-  /** Adds the sum of what else `node` adds up. */
-  #plusSum({ value, place }: Placed, rest: Value, { op, attrs }: Node): Placed {
-    const more = item(this.#g.add(op, [rest], attrs).results, 0);
-    this.#visitUnknown(more);
-    const known = this.of(more);
-    if (samePlacement(known.place, place)) return { value: b.add(this.#g, value, known.value), place };
-    const to = place.kind === "partial" ? place.of : place;
-    return { value: b.add(this.#g, this.#resharder.convert(value, place, to), this.convertTo(more, to)), place: to };
-  }
-  /** Whether all workers have the rows, and each sorts some of them. */
-  #sharesWhole(by: Node): boolean {
-    return this.#routings.has(by) && this.#routings.info(by).choices.kind === "replicated";
-  }
-  /** All workers have the rows: each adds up what those that it sorts give, so that these sums alone are reduced. */
-  #sumOfOwn(type: Type, { by, rows, shared }: SumOverChoices, sorted: Placement): Placed {
-    this.#visitUnknown(rows);
-    const own = b.combine(this.#g, this.convertTo(rows, sorted), this.#routings.localRouting(by));
-    const [choices = 0, ...row] = dims(own.type);
-    const sum = b.sum(this.#g, b.reshape(this.#g, own, [choices / shared, shared, ...row]), [1]);
-    return { value: b.reshape(this.#g, sum, dims(type)), place: this.#routings.info(by).combined };
-  }
-  /** The owners of a row's experts send back one row each. */
-  #sumSentBack(type: Type, { by, rows, sent, shared }: SumOverChoices, owned: Placement): Placed | null {
-    const place = this.#routings.info(by).combined;
-    const isWorthwhile = this.#sharedRows.isWorthSumming(by, shared, sent.type);
-    if (!isWorthwhile || !isSharded(place) || item(dims(type), 0) % this.unit(place.sharding) !== 0) return null;
-    this.#visitUnknown(rows);
-    const sum = this.#sharedRows.sumBack(this.convertTo(rows, owned), by, shared, dtypeOf(sent.type));
-    return { value: b.reshape(this.#g, sum, localShape(dims(type), place, this)), place };
-  }
-  #visitUnknown(v: Value): void {
-    if (this.#known.has(v)) return;
-    for (const a of v.node.args) this.#visitUnknown(a);
-    this.#visit(v.node);
+  /** Of a value that was made for the graph since. */
+  placed(v: Value): Placed {
+    if (!this.#known.has(v)) {
+      for (const a of v.node.args) this.placed(a);
+      this.#visit(v.node);
+    }
+    return this.of(v);
   }
   /** A sharded broadcast is made anew from its operand, which is smaller to move; null: it is no sharded broadcast. */
   #rebroadcast({ node, type }: Value, from: Placement, place: Placement): Value | null {
@@ -279,7 +241,7 @@ class Partition implements Workers {
     if (node.op.name === "whole") return this.#set(node, [this.#whole(node)], [replicated]);
     const gathered = this.#gathers.make(node);
     if (gathered) return this.#set(node, [gathered.value], [gathered.place]);
-    const sum = this.#sumAtOwners(node);
+    const sum = this.#choiceSums.make(node);
     if (sum) return this.#set(node, [sum.value], [sum.place]);
     const outer = this.#outerRows(node);
     if (outer) return this.#innerRouting(node, outer);

@@ -6,8 +6,7 @@ import { getOrMake } from "../memoize.ts";
 import type { OpAttrs } from "../ops/attrs.ts";
 import * as b from "../ops/build.ts";
 import { expectedOwners } from "../ops/collectives.ts";
-import { perRow } from "../transform/routed.ts";
-import { bytesOf, type DType, isFloat } from "../types/dtype.ts";
+import { bytesOf, type DType } from "../types/dtype.ts";
 import { fromTo, product } from "../types/numbers.ts";
 import { count, dims, dtypeOf, type Type } from "../types/type.ts";
 import { rankOffset } from "./mesh.ts";
@@ -146,99 +145,7 @@ export function copiesOfRow(rows: Value): number {
   return axes.includes(last) ? 1 : (shape[last] ?? 1);
 }
 /** How many leading axes of a shape have `n` elements; null: no number of them. */
-function leadingAxes(shape: readonly number[], n: number): number | null {
+export function leadingAxes(shape: readonly number[], n: number): number | null {
   const found = fromTo(1, shape.length + 1).find((lead) => product(shape.slice(0, lead)) === n);
   return found ?? null;
-}
-/**
- * Sorted rows of which something is the combination, plus the `rest` (null: nothing), as the rows of shadowed experts are. `sent`: the sorted rows that
- * `rows` is made from.
- */
-interface SortedForm {
-  readonly by: Node;
-  readonly rows: Value;
-  readonly sent: Value;
-  readonly rest: Value | null;
-}
-/** What the search for one asks. */
-interface Asked {
-  /** Whether nothing else needs a value. */
-  readonly isOwn: (v: Value) => boolean;
-  /** Whether rows that a routing sorted are sent to their experts' owners. */
-  readonly isSent: (by: Node) => boolean;
-}
-/** A sum over the `shared` choices of each row. */
-export interface SumOverChoices extends SortedForm {
-  readonly shared: number;
-}
-/** What a node adds up that is such a sum. null: the node is none. */
-export function sumOverChoices(g: Builder, { op, args, attrs }: Node, asked: Asked): SumOverChoices | null {
-  if (op.name !== "reduce") return null;
-  const [{ fn, axes }, x] = [attrs as OpAttrs["reduce"], item(args, 0)];
-  const [axis = 0] = axes;
-  if (fn !== "sum" || axes.length !== 1 || axis === 0) return null;
-  const found = sortedForm(g, x, axis + 1, asked);
-  return found && { ...found, shared: item(dims(x.type), axis) };
-}
-/**
- * The sorted rows of which v is the combination, the first `lead` axes of v being the choices; also below casts, times a number for each choice, and plus
- * something else. null: it is none, or something else needs what is combined.
- */
-function sortedForm(g: Builder, v: Value, lead: number, asked: Asked): SortedForm | null {
-  const { node } = v;
-  const [x, y] = node.args;
-  if (!x || !asked.isOwn(v)) return null;
-  switch (node.op.name) {
-    case "combine":
-      return y && lead === 1 && y.node.op.name === "route" && asked.isSent(y.node)
-        ? { by: y.node, rows: x, sent: x, rest: null }
-        : null;
-    case "cast": {
-      const cast = (all: Value): Value => b.cast(g, all, dtypeOf(v.type));
-      const found = sortedForm(g, x, lead, asked);
-      const isCut = isFloat(dtypeOf(x.type)) && !isFloat(dtypeOf(v.type)); // of a sum, not of each term
-      return found?.rest && isCut ? null : mapForm(found, cast, cast);
-    }
-    case "reshape": {
-      const [shape, choices] = [dims(v.type), product(dims(v.type).slice(0, lead))];
-      const inner = leadingAxes(dims(x.type), choices);
-      return mapForm(
-        inner === null ? null : sortedForm(g, x, inner, asked),
-        (rows) => b.reshape(g, rows, [choices, ...shape.slice(lead)]),
-        (rest) => b.reshape(g, rest, shape),
-      );
-    }
-    case "binary":
-      return y ? ofBinary(g, (node.attrs as OpAttrs["binary"]).fn, [x, y], lead, asked) : null;
-    default:
-      return null;
-  }
-}
-const mapForm = (
-  found: SortedForm | null,
-  ofRows: (rows: Value) => Value,
-  ofRest: (rest: Value) => Value,
-): SortedForm | null => found && { ...found, rows: ofRows(found.rows), rest: found.rest && ofRest(found.rest) };
-function ofBinary(
-  g: Builder,
-  fn: OpAttrs["binary"]["fn"],
-  [x, y]: readonly [Value, Value],
-  lead: number,
-  asked: Asked,
-): SortedForm | null {
-  if (fn === "mul") return scaled(g, x, y, lead, asked) ?? scaled(g, y, x, lead, asked);
-  if (fn !== "add") return null;
-  const plus = (found: SortedForm | null, more: Value): SortedForm | null =>
-    found && { ...found, rest: found.rest ? b.add(g, found.rest, more) : more };
-  return plus(sortedForm(g, x, lead, asked), y) ?? plus(sortedForm(g, y, lead, asked), x);
-}
-/** The same of rows times a factor for each choice. */
-function scaled(g: Builder, rows: Value, factor: Value, lead: number, asked: Asked): SortedForm | null {
-  const numbers = perRow(g, factor, lead);
-  const found = numbers && sortedForm(g, rows, lead, asked);
-  if (!found) return null;
-  const [order, , inverse] = found.by.results as [Value, Value, Value];
-  const own = b.dispatch(g, b.reshape(g, numbers, dims(order.type)), { order, inverse });
-  const times = (all: Value): Value => b.mul(g, all, b.broadcast(g, own, dims(all.type), [0]));
-  return mapForm(found, times, (rest) => b.mul(g, rest, factor));
 }
