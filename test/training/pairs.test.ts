@@ -170,6 +170,14 @@ test("a run is trained in languages, keeps them, and is evaluated and asked in t
   const [own, same, other] = [await lossOf({}), await lossOf(languages), await lossOf({ sourceLanguage: "<s>" })];
   assert.equal(own, same);
   assert.notEqual(own, other);
+  const firstLoss = async (shuffle: boolean): Promise<number | null> => {
+    const training = await openTraining({ ...how, ...languages, out: null, shuffle });
+    let first: number | null = null;
+    for await (const { loss } of training.steps()) first ??= loss;
+    training.close();
+    return first;
+  };
+  assert.notEqual(await firstLoss(true), await firstLoss(false));
   const goOn = { ...how, steps: 2, resume: true } as const;
   (await openTraining(goOn)).close();
   (await openTraining({ ...goOn, ...languages })).close();
