@@ -180,6 +180,24 @@ for (const [name, expected] of [
       assert.ok(Math.abs((steps[i] ?? Number.NaN) - rate) < 1e-9, `step ${i}: ${steps[i]}`),
     );
   });
+test("Adafactor: a row and a column without gradients leave their common element as it is", async () => {
+  const { Corner } = moe<"Corner">`
+    import { Adafactor } from "std/optim"
+    model Corner() {
+      param w: f32[2, 2] = 1
+      train(x: f32[2, 2]) {
+        loss fall = sum(w * x)
+        optimize with Adafactor(lr: 1)
+      }
+    }
+  `;
+  const batches = [1e-3, 1, 1e9].map((x) => ({ x: Float32Array.of(x, 0, 0, 0) }));
+  for await (const { program } of train(Corner, { batches, target: "host", precision: "f32" })) {
+    const [corner = Number.NaN, ...others] = program.read("w").data;
+    assert.ok(corner < 1);
+    assert.deepEqual(others, [1, 1, 1]);
+  }
+});
 /** Of a gradient that stays, all running means are the gradient and its square, once they are corrected. */
 const steady = moe<"Adam" | "Ademamix" | "Muons">`
   import { AdamW, AdEMAMix, Muon } from "std/optim"
