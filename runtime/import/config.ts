@@ -114,24 +114,28 @@ function textModelOf(folder: string, path: string, whole: Json): TextModel {
   const { model_type: type, thinker_config: thinker } = whole;
   const around = isJsonObject(thinker) ? { ...whole, ...thinker } : whole; // Qwen3-Omni's text model is two levels down
   const text = textKeys.map((key) => around[key]).find(isJsonObject);
-  const family = familyOf(whole);
-  if (family) return { family, config: whole };
   const inner = text && (families.find((f) => type !== undefined && f.outerType === type) ?? familyOf(text));
   if (inner) {
     const tied = around["tie_word_embeddings"] ?? text["tie_word_embeddings"];
     return { family: within(inner, namesOfWeights(folder), folder), config: { ...text, tie_word_embeddings: tied } };
   }
+  const own = familyOf(whole);
+  if (own)
+    return {
+      family: isJsonObject(whole["vision_config"]) ? within(own, namesOfWeights(folder), folder) : own,
+      config: whole,
+    };
   if (checkpointSteps(folder).length > 0)
     throw new Problem(
       `${folder} is a run of moec, not a checkpoint of transformers`,
       "give the folder that transformers' save_pretrained wrote; a run needs no import",
     );
-  const own = text?.["model_type"];
+  const textType = text?.["model_type"];
   throw new Problem(
     type === undefined
       ? `${path} has no model_type: transformers did not write it`
-      : `${path}: the model_type is ${shown(type)}${own === undefined ? "" : `, of its text model ${shown(own)}`}, which the standard library does not have`,
-    `${likeIt(own ?? type)}docs/from-pytorch.md lists all that it has; write another in the .moe language, and give it renamed weights by \`--params\``,
+      : `${path}: the model_type is ${shown(type)}${textType === undefined ? "" : `, of its text model ${shown(textType)}`}, which the standard library does not have`,
+    `${likeIt(textType ?? type)}docs/from-pytorch.md lists all that it has; write another in the .moe language, and give it renamed weights by \`--params\``,
   );
 }
 const firstWord = (name: string): string => /^[a-z]*/.exec(name)?.[0] ?? "";

@@ -491,6 +491,22 @@ MODELS = {
         },
         "1GB",
     ),
+    "qwen2_5_vl_text": (
+        "Qwen2_5_VL",
+        {
+            "text_config": DENSE | {"intermediate_size": 12, "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [1, 1, 0]}},
+            "vision_config": IMAGES,
+        },
+        "1GB",
+    ),
+    "qwen3_vl_text": (
+        "Qwen3VL",
+        {
+            "text_config": DENSE | {"intermediate_size": 12, "head_dim": 8},
+            "vision_config": IMAGES | {"num_position_embeddings": 4, "deepstack_visual_indexes": []},
+        },
+        "1GB",
+    ),
     "qwen3_vl_moe_text": (
         "Qwen3VLMoe",
         {

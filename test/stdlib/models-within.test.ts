@@ -99,6 +99,33 @@ test("dots3 Note has one name with its text model within, and as released, where
   assert.deepEqual(parametersOf(within), own);
   assert.deepEqual(parametersOf(copy("dots3_note_text", (c) => ({ ...c, model_type: "dots3_note" }))), own);
 });
+test("Qwen2.5-VL as released says of the whole what it says of its text model", async () => {
+  const own = join(hf, "qwen2_5_vl_text");
+  const at = copy("qwen2_5_vl_text", ({ text_config: text, vision_config: images }) => ({
+    ...without(text as Record<string, unknown>, "rope_parameters"),
+    model_type: "qwen2_5_vl",
+    rope_theta: 100,
+    rope_scaling: { type: "mrope", rope_type: "default", mrope_section: [1, 1, 0] },
+    vision_config: images,
+  }));
+  const path = join(at, "model.safetensors");
+  const named = [...readSafetensors(path)].map(
+    ([name, t]) => [name.replace("model.language_model.", "model.").replace("model.visual.", "visual."), t] as const,
+  );
+  writeSafetensors(path, new Map(named));
+  assert.deepEqual(parametersOf(at), parametersOf(own));
+  assert.deepEqual(openTransformers(at).header, openTransformers(own).header);
+  const { leftOut } = await importModel({ folder: at, out: join(temporaryFolder(), "run") });
+  assert.deepEqual(leftOut, ["visual"]);
+  const longer = { rope_scaling: { type: "yarn", factor: 4 } };
+  refused(
+    () =>
+      openTransformers(
+        copy("qwen2_5_vl_text", (c) => ({ ...c, text_config: { ...(c["text_config"] as object), ...longer } })),
+      ),
+    'type is "yarn"',
+  );
+});
 test("Qwen3-Omni's text model is within its thinker, beside what hears and speaks", () => {
   const at = copy("qwen3_omni_moe_text", (thinker) => ({ model_type: "qwen3_omni_moe", thinker_config: thinker }));
   const path = join(at, "model.safetensors");

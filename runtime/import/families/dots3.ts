@@ -54,8 +54,7 @@ const ropeOf = (kind: string, key: string): string => `rope_parameters.${kind}.$
 const ropeKinds = ["indexed_attention", near];
 export const dots3Note: Family = {
   type: "dots3_note_text",
-  otherTypes: ["dots3_note"],
-  isOf: (config) => config["text_config"] === undefined, // as released the text model's settings are not within
+  otherTypes: ["dots3_note"], // as released the text model's settings are not within
   model: "Dots3Note",
   file: "sparse",
   header: {

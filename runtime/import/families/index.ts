@@ -54,7 +54,15 @@ import { granitemoeSwa, kolibri1, mellum } from "./spaced.ts";
 import { step35 } from "./step.ts";
 import { mt5, switchTransformers, t5, umt5 } from "./t5.ts";
 import { afmoe, exaoneMoe } from "./windowed.ts";
-import { ariaText, ernie45VlMoeText, glm4vMoeText, qwen3OmniMoeText, qwen3VlMoeText } from "./with-images.ts";
+import {
+  ariaText,
+  ernie45VlMoeText,
+  glm4vMoeText,
+  qwen3OmniMoeText,
+  qwen3VlMoeText,
+  qwen3VlText,
+  qwen25VlText,
+} from "./with-images.ts";
 import { zaya } from "./zaya.ts";
 
 export const families: readonly Family[] = [
@@ -120,6 +128,8 @@ export const families: readonly Family[] = [
   afmoe,
   hyV3,
   sarvamMoe,
+  qwen25VlText,
+  qwen3VlText,
   glm4vMoeText,
   ernie45VlMoeText,
   qwen3VlMoeText,

@@ -1,5 +1,6 @@
-// Text models of models that read images too: Qwen3-VL, Qwen3-Omni, GLM-4.5V, ERNIE 4.5 VL, Aria.
-import { type Count, type Family, type Json, lookup, type PackedTensor } from "../family.ts";
+// Text models of models that read images too: Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3-Omni, GLM-4.5V, ERNIE 4.5 VL, Aria.
+import { type ConfigValue, type Count, type Family, type Json, lookup, type PackedTensor } from "../family.ts";
+import { qwen2, qwen3 } from "./dense.ts";
 import { qwen3Moe } from "./qwen.ts";
 import {
   attentionNames,
@@ -10,11 +11,32 @@ import {
   outerNames,
   required,
   requiredAs,
+  ropeKeys,
   ropeThetaKeys,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
 import { ernie45Moe, glm4Moe } from "./shared-experts.ts";
+
+const atMillion: ConfigValue = { keys: ropeThetaKeys, fallback: 1e6 };
+/** As released, RoPE has a type for the axes of an image, whose positions are one and the same for text; transformers 5 writes it beside the default. */
+const anyAxes = Object.fromEntries(
+  ["rope_type", "type"]
+    .flatMap(ropeKeys)
+    .map((key) => [key, (c: Json) => (lookup(c, key) === "mrope" ? "mrope" : "default")]),
+);
+export const qwen25VlText: Family = {
+  ...qwen2,
+  type: "qwen2_5_vl_text",
+  otherTypes: ["qwen2_5_vl", "qwen2_vl_text", "qwen2_vl"], // as released the text model's settings are not within
+  header: { ...qwen2.header, base: atMillion },
+  supported: { ...qwen2.supported, ...anyAxes },
+};
+export const qwen3VlText: Family = {
+  ...qwen3,
+  type: "qwen3_vl_text",
+  header: { ...qwen3.header, base: { keys: ropeThetaKeys, fallback: 500000 } },
+};
 
 /** Gate and up of all experts, [E, D, 2 H]; transformers 5 writes [E, 2 H, D]. */
 const gateAndUp: PackedTensor = {
@@ -43,7 +65,7 @@ export const qwen3OmniMoeText: Family = {
   header: {
     ...qwen3Moe.header,
     A: headWidth,
-    base: { keys: ropeThetaKeys, fallback: 1000000 },
+    base: atMillion,
     renormalised: { keys: ["norm_topk_prob"], fallback: true },
   },
 };
