@@ -199,11 +199,12 @@ test("a run with a tokenizer is trained and evaluated on its numbers as on the t
   const how = { program, tokenizer: gpt2, steps: 3, batch: 2, length: 8, target: "reference" } as const;
   const wanted = await losses({ ...how, data: [text], out: join(folder, "of-text") });
   assert.equal(await losses({ ...how, data: [ids], out }), wanted);
-  const of = async (data: string) => evaluate({ folder: out, data: [data], target: "reference" });
+  const of = async (...data: string[]) => evaluate({ folder: out, data, target: "reference" });
   const [{ bitsPerByte, ...found }, { bitsPerByte: ofText, ...other }] = [await of(ids), await of(text)];
   assert.equal(found, other);
   assert.is(bitsPerByte, undefined);
   assert.ok(Number(ofText) > 0);
+  assert.is((await of(text, ids)).bitsPerByte, undefined);
 });
 function refused(content: string | Uint8Array, codec: Codec = codecs.ids): Problem {
   const path = file("wrong.npy", content);
