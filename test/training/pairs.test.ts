@@ -16,7 +16,7 @@ import { textSizes } from "../../runtime/text-entry.ts";
 import { encodeSource } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
 import { type Codec, codecs, type Languages, startTokensOf, withBegin, withStart } from "../../runtime/tokens.ts";
-import { type Batch, type Dataset, pairsOf, readDataset, trainingPairs } from "../../runtime/training/data.ts";
+import { type Batch, type Dataset, pairsOf, readDataset, requireEnough, trainingPairs } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
 import { openTraining } from "../../runtime/training/train.ts";
@@ -115,6 +115,7 @@ test("what does not fit says what to do", () => {
   const text = join(folder, "text.jsonl");
   writeFileSync(text, '{"text": "abc"}\n');
   said(() => read(text), "text.jsonl, line 1 has no prompt", '"completion"');
+  said(() => requireEnough(read(fileOf("one.jsonl", some.slice(0, 1))), 1, 4), "too few pairs", "--held-out");
   said(() => sourceSize({ source: 3, answer: 9 }, 8, null), "an answer has 9 tokens", "--length 9");
   said(() => sourceSize({ source: 9, answer: 3 }, 8, 8), "a prompt has 9 tokens", "Source=9");
   assert.equal(sourceSize({ source: 9, answer: 3 }, 8, 12), 12);
