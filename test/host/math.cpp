@@ -71,6 +71,7 @@ static void floats() {
 #define UNARY(f, exact) unary(#f, s, [](auto x) { return f##_(x); }, [](f64 x) -> f64 { return exact; })
   UNARY(exp, std::exp(x)); UNARY(expm1, std::expm1(x)); UNARY(log, std::log(x)); UNARY(log1p, std::log1p(x)); UNARY(sqrt, std::sqrt(x)); UNARY(rsqrt, 1 / std::sqrt(x));
   UNARY(sin, std::sin(x)); UNARY(cos, std::cos(x)); UNARY(tanh, std::tanh(x)); UNARY(erf, std::erf(x));
+  UNARY(tanh_slope, x != x ? x : std::pow(std::cosh(std::fmin(std::fabs(x), 30)), -2));
   UNARY(sigmoid, 1 / (1 + std::exp(-x))); UNARY(abs, std::fabs(x)); UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : x);
   UNARY(floor, std::floor(x)); UNARY(ceil, std::ceil(x)); UNARY(round, std::nearbyint(x));
   auto a = samples(16777213 / 8), b = samples(33554393);

@@ -23,12 +23,13 @@ const bars = new Map([
   ["sin", 2],
   ["cos", 2],
   ["tanh", 2],
+  ["tanh_slope", 5],
   ["sigmoid", 2],
   ["erf", 2],
   ["pow", 1],
 ]);
 const functions =
-  "exp expm1 log log1p sqrt rsqrt sin cos tanh erf sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
+  "exp expm1 log log1p sqrt rsqrt sin cos tanh erf tanh_slope sigmoid abs sign floor ceil round pow rem max min idiv irem integers to_i32 bf16 memory asked".split(
     " ",
   );
 

@@ -69,6 +69,23 @@ test("attention under every kind of mask, in one block and in many, of queries a
     compare(mask, graph, one[i] ?? []);
   }
 });
+test("where scores are far above a cap its slope keeps its digits", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const ones = (name: string, ...shape: number[]): Value => b.add(g, b.mul(g, p(name, ...shape), 0.05), 1);
+  const args = [ones("q", 1, 1, 1, 37, 8), ones("k", 1, 1, 53, 8), p("v", 1, 1, 53, 6)];
+  const attrs = { scale: 0.25, cap: 0.3, bounds: [] }; // a score is 6.7 times the cap, the slope 6e-6
+  const { results } = b.make(g, "attention", args, attrs);
+  const flows = [p("delta", 1, 1, 1, 37), p("dout", 1, 1, 1, 37, 6)];
+  const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs).results.slice(0, 2);
+  const stores = storesOf(back);
+  const wants = interpret(back, stores, { exact: true });
+  for (const choices of [small, few])
+    runSequence(lower(graphOf(back), { emit: emitHost, choices }), stores, 1).forEach((got, r) => {
+      const want = item(wants, r).data;
+      assert.ok(distance(want, got) < 1e-4 * Math.max(...want.map(Math.abs)), `${r}`);
+    });
+});
 test("a bias that lies turned is copied before it is read, block by block", () => {
   const g = new GraphBuilder(ops);
   const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });

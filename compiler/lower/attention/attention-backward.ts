@@ -9,6 +9,7 @@ import type { Draft } from "../draft.ts";
 import {
   type BackwardOperands,
   backwardOperands,
+  bent,
   callF32,
   finishScores,
   type Head,
@@ -72,7 +73,7 @@ function addKeyBlock(d: Draft, o: BackwardOperands, queries: BlockOfQueries, c: 
   finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(m, i)];
-    const p = probability(o, load(scores, i, j), o.reader.element(o.sums, at));
+    const p = probability(o, bent(o, load(scores, i, j)), o.reader.element(o.sums, at));
     const ds = d.k.letHere("ds", callF32("mul", p, callF32("sub", load(dp, i, j), o.reader.element(o.delta, at))));
     if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, plus(c, j)], ds);
     d.k.store(scores, [i, j], softcapGradient(o, load(scores, i, j), ds));
@@ -150,7 +151,7 @@ function addQueryBlock(
   if (dp && doutTile) d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", probability(o, load(scores, i, j), o.reader.element(o.sums, at)));
+    const p = d.k.letHere("p", probability(o, bent(o, load(scores, i, j)), o.reader.element(o.sums, at)));
     const ds = (x: Expr): Expr => callF32("mul", p, callF32("sub", x, o.reader.element(o.delta, at)));
     if (dp) d.k.store(dp, [i, j], softcapGradient(o, load(scores, i, j), ds(load(dp, i, j))));
     if (dv) d.k.store(scores, [i, j], p);

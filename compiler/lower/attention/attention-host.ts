@@ -14,6 +14,7 @@ import { storeQueryGradient } from "./attention-backward.ts";
 import {
   type BackwardOperands,
   backwardOperands,
+  bent,
   callF32,
   finishScores,
   initialMaximum,
@@ -247,7 +248,7 @@ function addKeyBlock(
   finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
   d.k.each(scores, [m.n, c.n], (i, j) => {
     const at = [b, g, r, plus(c, j)];
-    const p = d.k.letHere("p", probability(o, load(scores, i, j), o.reader.element(o.sums, at)));
+    const p = d.k.letHere("p", probability(o, bent(o, load(scores, i, j)), o.reader.element(o.sums, at)));
     const less = o.reader.element(o.delta, at);
     d.k.store(
       dp,

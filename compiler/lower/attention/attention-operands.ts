@@ -45,6 +45,11 @@ export interface Operands extends AttentionArguments<Value> {
   readonly isBf16: boolean;
   /** Whether the backward may round scores otherwise than the forward, since words of bf16 are summed in another order: then none is above the maximum. */
   readonly hasBound: boolean;
+  /**
+   * Whether the backward bends scores by the cap only where it reads them, so that the cap's slope follows from the score: 1 - tanh^2 cancels. In
+   * bf16, and by tensor cores, products are rounded by more than that.
+   */
+  readonly bendsLate: boolean;
   /** The factor by which scores are multiplied inside `weight`: the cap or the scale; 1 if the scale was applied before (bias, or scale <= 0). */
   readonly factor: number;
   readonly sizes: {
@@ -67,6 +72,7 @@ export function operands(d: Draft, node: Node): Operands {
   const attrs = node.attrs as OpAttrs["attention"];
   const reader = d.reader({ withoutLets: true });
   const isBf16 = dtypeOf(own.q.type) === "bf16";
+  const isHostBackward = isBackward(node) && d.choices.attention.transposed !== null;
   const element: Operands["element"] = (x, head, rows) => (i, a) => reader.element(x, [...head, plus(rows, i), a]);
   return {
     ...own,
@@ -77,7 +83,8 @@ export function operands(d: Draft, node: Node): Operands {
     attrs,
     factor: attrs.cap ?? (own.bias || attrs.scale <= 0 ? 1 : attrs.scale),
     isBf16,
-    hasBound: isBf16 && isBackward(node) && d.choices.attention.transposed !== null,
+    hasBound: isBf16 && isHostBackward,
+    bendsLate: attrs.cap !== undefined && !isBf16 && isHostBackward,
     ...tileSizes(d, node),
     sizes: sizesOf(node),
   };
@@ -140,17 +147,21 @@ export function finishScores(
   const set = (f: (s: Expr, query: Query, u: Expr) => Expr): void =>
     d.k.each(tile, valid, (i, j) => d.k.store(tile, [i, j], f(load(tile, i, j), ...of(i, j))));
   const scaled = (s: Expr): Expr => callF32("mul", s, f32(scale));
-  if (cap !== undefined) set((s) => callF32(isBf16 ? "tanh_short" : "tanh", callF32("mul", s, f32(scale / cap))));
+  // where tanh is -1 either way, a score stays above the -infinity that says it is masked
+  const own = (x: Expr): Expr =>
+    o.bendsLate ? callF32("max", x, f32(-40)) : callF32(isBf16 ? "tanh_short" : "tanh", x);
+  if (cap !== undefined) set((s) => own(callF32("mul", s, f32(scale / cap))));
   else if (bias) set((s, query, u) => callF32("add", scaled(s), o.reader.element(bias, [b, g, ...query, u])));
   else if (scale <= 0) set(scaled);
   if (needsMask) d.k.if(needsMask, () => set((s, [, t], u) => select(isVisible(o, b, t, u), s, f32(-Infinity))));
 }
-/**
- * The gradient of a score before the cap, given the gradient of the capped one, `gradient`: times 1 - tanh^2, which is 0 for masked scores (s =
- * -infinity).
- */
-export function softcapGradient({ attrs }: Operands, s: Expr, gradient: Expr): Expr {
+/** A score of the tile, bent if `finishScores` left it as it was. */
+export const bent = ({ bendsLate }: Operands, s: Expr): Expr =>
+  bendsLate ? select(call("eq", "bool", s, f32(-Infinity)), s, callF32("tanh", s)) : s;
+/** The gradient of a score before the cap, given the gradient of the capped one, `gradient`; `s` is the tile's, 0 comes of a masked one (-infinity). */
+export function softcapGradient({ attrs, bendsLate }: Operands, s: Expr, gradient: Expr): Expr {
   if (attrs.cap === undefined) return gradient;
+  if (bendsLate) return callF32("mul", gradient, callF32("tanh_slope", s));
   return callF32("mul", gradient, callF32("sub", f32(1), callF32("min", callF32("mul", s, s), f32(1))));
 }
 /**
