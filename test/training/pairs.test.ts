@@ -16,7 +16,14 @@ import { textSizes } from "../../runtime/text-entry.ts";
 import { encodeSource } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
 import { type Codec, codecs, type Languages, startTokensOf, withBegin, withStart } from "../../runtime/tokens.ts";
-import { type Batch, type Dataset, pairsOf, readDataset, requireEnough, trainingPairs } from "../../runtime/training/data.ts";
+import {
+  type Batch,
+  type Dataset,
+  pairsOf,
+  readDataset,
+  requireEnough,
+  trainingPairs,
+} from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { longestPair, pairBatch, pairBatches, sourceSize } from "../../runtime/training/pairs.ts";
 import { openTraining } from "../../runtime/training/train.ts";
