@@ -10,6 +10,7 @@ const parts = new Set([
   "LanguageModel",
   "DeepSeekMain",
   "Gemma3Blocks",
+  "Glm5NextBlocks",
   "GraniteBlocks",
   "Hunyuan4Blocks",
   "HyperModel",

@@ -15,7 +15,7 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_max_distance": 12,
 }
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
+WIDE = {"Qwen3NextForCausalLM", "Glm5NextForConditionalGeneration", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
@@ -37,7 +37,7 @@ TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
 # Those whose gradients are stored too.
-GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text"]
+GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text", "glm5_next_text"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -788,6 +788,19 @@ MODELS = {
             | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 8, "attention_factor": 1.1}},
             "vision_config": {"model_type": "pixtral", "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
             | {"image_size": 8, "patch_size": 4},
+        },
+        "1GB",
+    ),
+    "glm5_next_text": (
+        "Glm5Next",
+        {
+            "text_config": {"num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 12, "moe_intermediate_size": 6}
+            | {"layer_types": ["linear_attention", "indexed_attention", "indexed_attention", "linear_attention"], "n_routed_experts": 5, "num_experts_per_tok": 2}
+            | {"mlp_layer_types": ["dense", "dense", "sparse", "sparse"], "q_lora_rank": 6, "kv_lora_rank": 5, "qk_nope_head_dim": 4, "v_head_dim": 3}
+            | {"index_topk": 4, "index_kpool": 2, "index_n_heads": 8, "index_head_dim": 5, "linear_num_heads": 2, "linear_head_dim": 3, "swiglu_limit": 1.5}
+            | {"hc_mult": 3, "hc_sinkhorn_iters": 3},
+            "vision_config": {"depth": 1, "hidden_size": 4, "num_heads": 1, "intermediate_size": 4, "patch_size": 1, "image_size": 4, "out_hidden_size": 16}
+            | {"spatial_merge_size": 1, "temporal_patch_size": 1, "projection_intermediate_size": 4},
         },
         "1GB",
     ),

@@ -194,6 +194,11 @@ export const likeThem: Readonly<Record<string, Decoder>> = {
     "8, 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, original: 4, Context: 12",
     "deepseek_v4",
   ),
+  Glm5Next: decoder(
+    "Glm5Next",
+    "8, 10, 6, L: 5, N: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, C: 5, Size: 2, Top: 2, IndexHeads: 8, IndexWidth: 5, DeltaHeads: 2, DeltaWidth: 3, Rounds: 3, Chunk: 2, Context: 12",
+    "glm5_next",
+  ),
   Hunyuan4: decoder(
     "Hunyuan4",
     "8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 5, Top: 3, IndexHeads: 4, IndexWidth: 6, Context: 12",

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite } from "uvu";
 import { openTransformers } from "../../runtime/import/config.ts";
-import { compile } from "../../runtime/index.ts";
-import { copy, header, kindsOfFamily, other, refused, refuses } from "../hf-copies.ts";
+import { compile, readSafetensors, writeSafetensors } from "../../runtime/index.ts";
+import { copy, header, hf, kindsOfFamily, other, parametersOf, refused, refuses } from "../hf-copies.ts";
 import { project } from "../project.ts";
 
 const test = suite("models-choosing");
@@ -185,6 +185,80 @@ test("Qwen4 has the blocks that its config.json says", async () => {
   const found = Array.from({ length: 8 }, (_, i) => (chooses(i) ? "Choosing" : "Delta"));
   program.close();
   assert.deepEqual(found, kindsOfFamily("qwen4_exp_text", { num_hidden_layers: 8, layer_types: null }));
+});
+/** With these keys of GLM-5.3's text model set. */
+const glm = (change: object): string =>
+  copy("glm5_next_text", (c) => ({ ...c, text_config: { ...(c["text_config"] as object), ...change } }));
+const glmHeader = (change: object): ReturnType<typeof header> => openTransformers(glm(change)).header;
+const kindsOfGlm = (change: object): unknown => openTransformers(glm(change)).order;
+const valuesOfGlm = (change: object): unknown => {
+  const { Top, most, DeltaHeads, DeltaWidth, Width, indexed } = glmHeader(change);
+  return [Top, most, DeltaHeads, DeltaWidth, Width, indexed];
+};
+const boundWithin = (config: object): unknown =>
+  glmHeader({ linear_attn_config: config, linear_lower_bound: null })["most"];
+const refusesGlm = (change: object, ...words: string[]): void => refused(() => openTransformers(glm(change)), ...words);
+test("GLM-5.3: kinds of blocks, pools and bounds, as released and as transformers writes them", () => {
+  assert.deepEqual(kindsOfGlm({}), ["Delta", "Latent", "LatentMixture", "DeltaMixture"]);
+  const unsaid = { layer_types: null, mlp_layer_types: null, indexer_types: null };
+  assert.deepEqual(kindsOfGlm(unsaid), ["Delta", "Delta", "Delta", "LatentMixture"]);
+  assert.deepEqual(valuesOfGlm({}), [2, 5, 2, 3, 4, true]);
+  const own = { head_dim: 7, num_heads: 5, short_conv_kernel_size: 3, gate_lower_bound: -2 };
+  assert.deepEqual(valuesOfGlm({ linear_attn_config: own }), [2, 2, 5, 7, 3, true]);
+  assert.deepEqual(valuesOfGlm({ layer_types: Array(4).fill("linear_attention"), linear_lower_bound: null }), [
+    2,
+    0,
+    2,
+    3,
+    4,
+    false,
+  ]);
+  assert.deepEqual([{}, { safe_gate: false }, { gate_lower_bound: -3 }].map(boundWithin), [5, 0, 3]);
+  refusesGlm({ index_kpool: 3 }, "index_topk is 4", "a multiple of index_kpool");
+  refusesGlm({ linear_lower_bound: 1 }, "at most 0");
+  refusesGlm({ index_kpool_always_select_tail: false }, "index_kpool_always_select_tail is false");
+  refusesGlm({ qk_rope_head_dim: 4 }, "qk_rope_head_dim is 4");
+  refusesGlm({ indexer_types: ["full", "full", "shared", "full"] }, "indexer_types is", "an indexer of its own");
+  assert.deepEqual(kindsOfGlm({ indexer_types: ["shared", "full", "full", "shared"] }), kindsOfGlm({}));
+});
+test("GLM-5.3 without a part for images says of the whole what it else says of the text model", () => {
+  const own = join(hf, "glm5_next_text");
+  const at = copy("glm5_next_text", ({ text_config: text }) => ({ ...(text as object), model_type: "glm5_next" }));
+  const path = join(at, "model.safetensors");
+  const named = [...readSafetensors(path)].flatMap(([name, t]) =>
+    name.startsWith("model.visual.") ? [] : [[name.replace("model.language_model.", "model."), t] as const],
+  );
+  writeSafetensors(path, new Map(named));
+  assert.deepEqual(parametersOf(at), parametersOf(own));
+});
+test("GLM-5.3-Flash has the blocks that its config.json says", async () => {
+  const source = { file: join(project, "stdlib/models/glm5_next.moe"), declaration: "Glm5Next" };
+  const one = {
+    F: 1,
+    H: 1,
+    Heads: 1,
+    E: 2,
+    K: 1,
+    Q: 1,
+    R: 1,
+    A: 1,
+    C: 1,
+    Size: 1,
+    Top: 1,
+    IndexHeads: 1,
+    IndexWidth: 1,
+  };
+  const sizes = { V: 2, L: 9, D: 2, N: 2, DeltaHeads: 1, DeltaWidth: 1, Rounds: 1, B: 1, T: 1, ...one };
+  const program = await compile(source, { target: "reference", sizes });
+  const has = (i: number, part: string): boolean => program.names.includes(`blocks.${i}.${part}`);
+  const feed = (i: number): string => (has(i, "feed.moe.gate.weight") ? "Mixture" : "");
+  const found = Array.from(
+    { length: 9 },
+    (_, i) => (has(i, "attention.indexer.weight") ? "Latent" : "Delta") + feed(i),
+  );
+  program.close();
+  const unsaid = { num_hidden_layers: 9, layer_types: null, mlp_layer_types: null, indexer_types: null };
+  assert.deepEqual(found, kindsOfGlm(unsaid));
 });
 test("DeepSeek-V4: kinds of blocks and RoPE as released and as transformers writes them", () => {
   const kinds = ["NearHashed", "SparseMixture", "HeavyMixture"];

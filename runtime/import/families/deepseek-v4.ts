@@ -123,7 +123,7 @@ function compressorNames(theirs: string, ours: string): Family["names"] {
     [`${theirs}.norm.weight`]: `${ours}.norm.weight`,
   };
 }
-function connectionNames(theirs: string, ours: string): Family["names"] {
+export function connectionNames(theirs: string, ours: string): Family["names"] {
   return {
     [`${theirs}_fn`]: `${ours}.weight`,
     [`${theirs}_base`]: `${ours}.bias`,

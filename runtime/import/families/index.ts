@@ -24,6 +24,7 @@ import { dots3Note } from "./dots3.ts";
 import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
+import { glm5Next } from "./glm5-next.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { hunyuan4, hunyuan4Text } from "./hunyuan4.ts";
 import { jamba } from "./jamba.ts";
@@ -123,6 +124,7 @@ export const families: readonly Family[] = [
   glmMoeDsa,
   glmMoeDsaShared,
   dots3Note,
+  glm5Next,
   glm4MoeLite,
   exaoneMoe,
   afmoe,

@@ -18,10 +18,10 @@ import {
 
 const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
 /** What the released config.json says of Kimi Delta Attention; an empty object if nothing. */
-const inner = ({ linear_attn_config: own }: Json): Json => (own ?? {}) as Json;
+export const linearAttention = ({ linear_attn_config: own }: Json): Json => (own ?? {}) as Json;
 /** The places of blocks of one kind, from 1 on. */
 const placesIn = (config: Json, key: string): readonly unknown[] | undefined => {
-  const list = inner(config)[key];
+  const list = linearAttention(config)[key];
   return Array.isArray(list) ? list : undefined;
 };
 const attentionWords = ["linear_attention", "full_attention"];
@@ -66,13 +66,13 @@ const placed = "that with each layer in one of full_attn_layers and kda_layers, 
 const ofPlaces = wordsOf("linear_attn_config", attentionOf, attentionWords, placed);
 
 /** A number under the key of transformers, unless the released config.json has it within. */
-const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
+export const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
   keys: [`linear_attn_config.${released}`, theirs],
   fallback,
 });
 
 /** No positions turn anything. */
-const { base: _, ...still } = denseHeader;
+export const { base: _, ...still } = denseHeader;
 
 export const kimiLinear: Family = {
   type: "kimi_linear",
