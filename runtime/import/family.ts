@@ -6,6 +6,9 @@ export type Json = Readonly<Record<string, unknown>>;
 /** The value at a dotted path: `a.b` is b in a. Undefined if it is missing or null. */
 export const lookup = (config: Json, key: string): unknown =>
   key.split(".").reduce<unknown>((x, part) => (x as Json | null | undefined)?.[part], config) ?? undefined;
+/** The value at the first path that has one. */
+export const lookupFirst = (config: Json, keys: readonly string[]): unknown =>
+  keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
 /** Whether a dotted name begins with one of these, in which `*` is any number. */
 export function beginsWithOneOf(prefixes: readonly string[]): (name: string) => boolean {
   const any = prefixes.map((prefix) => prefix.replaceAll(".", String.raw`\.`).replaceAll("*", String.raw`\d+`));

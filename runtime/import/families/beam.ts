@@ -1,23 +1,21 @@
 // Beam: windows beside blocks that see all, whose heads do not turn with positions; what blocks give is scaled by how many come before.
 import { type Family, type Json, lookup } from "../family.ts";
 import {
-  attentionNames,
-  mixtureHeader,
+  decoderNames,
+  denseOrSparse,
   mixtureNames,
   nearAndFar,
-  outerNames,
+  nearOrFar,
   queryKeyNormNames,
   required,
   requiredAs,
+  routedHeader,
   swigluNames,
   unbiasedSettings,
-  wordOfEach,
 } from "./shared.ts";
 
-const seen = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i, layers) =>
-  i % 6 === 5 || i === layers - 1 ? "full_attention" : "sliding_attention",
-);
-const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i < 3 ? "dense" : "sparse"));
+const seen = nearOrFar((i, layers) => i % 6 === 5 || i === layers - 1);
+const feed = denseOrSparse((i) => i < 3);
 const near = "rope_parameters.sliding_attention";
 /** The base of blocks with a window; 10000 where no settings are given at all, or there is no such block. */
 function turning(config: Json): number | undefined {
@@ -32,10 +30,8 @@ export const beam: Family = {
   model: "Beam",
   file: "beam",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
+    ...routedHeader,
     Wide: required("intermediate_size"),
-    Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     E: required("num_experts"),
     G: required("n_group"),
@@ -66,8 +62,7 @@ export const beam: Family = {
   },
   ropeKinds: ["sliding_attention", "full_attention"],
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
     ...mixtureNames("feed"),

@@ -3,14 +3,13 @@ import type { ConfigValue, Family, Json } from "../family.ts";
 import { names as denseNames, header } from "./dense.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   defaultSettings,
   everyNth,
   leadingDense,
   mixtureHeader,
   nearAndFar,
   oneOfWords,
-  outerNames,
   required,
   requiredAs,
   ropeThetaKeys,
@@ -75,8 +74,7 @@ export const cohere2Moe: Family = {
   },
   supported: { ...defaultSettings, prefix_dense_sliding_window_pattern: 1 },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...sharedExpertNames,
     "model.layers.*.input_layernorm.weight": "blocks.*.norm.weight",

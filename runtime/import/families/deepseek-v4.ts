@@ -1,6 +1,6 @@
 // DeepSeek-V4: compressed attention of three kinds, hyper-connections, and mixtures whose experts a table may choose.
-import { type ConfigValue, type Family, type Json, type Kind, lookup, withNames } from "../family.ts";
-import { requiredAs, wholeOr } from "./shared.ts";
+import { type ConfigValue, type Family, type Json, type Kind, lookupFirst, withNames } from "../family.ts";
+import { requiredAs, ropeOf, wholeOr } from "./shared.ts";
 
 const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
 /** By their words in `layer_types`; by their numbers in `compress_ratios`, as released. */
@@ -48,10 +48,7 @@ const ofKinds = (key: string): ReturnType<typeof listed> =>
 /** A number of RoPE for blocks that see windows: of their own part, or of what is said for all. */
 const farKeys = (key: string): string[] =>
   ["rope_parameters.compress", "rope_parameters", "rope_scaling"].map((part) => `${part}.${key}`);
-const far = (config: Json, key: string): unknown =>
-  farKeys(key)
-    .map((path) => lookup(config, path))
-    .find((x) => x !== undefined);
+const far = (config: Json, key: string): unknown => lookupFirst(config, farKeys(key));
 const farType = (config: Json): unknown => far(config, "rope_type") ?? far(config, "type") ?? "default";
 const yarn = (key: string, usual?: number): ConfigValue => ({
   keys: farKeys(key),
@@ -63,11 +60,12 @@ const yarn = (key: string, usual?: number): ConfigValue => ({
   },
   must: "a number",
 });
+const ropeKinds = ["main", "compress"];
+const partKeys = ropeKinds.map((kind) => ropeOf(kind, "partial_rotary_factor"));
 /** The part of a head that turns. */
 function turningPart(config: Json): unknown {
   const { partial_rotary_factor: part, qk_rope_head_dim: width, head_dim: all = 512 } = config;
-  const own = ["main", "compress"].map((kind) => lookup(config, `rope_parameters.${kind}.partial_rotary_factor`));
-  return own.find((x) => x !== undefined) ?? part ?? (typeof width === "number" ? width / Number(all) : 64 / 512);
+  return lookupFirst(config, partKeys) ?? part ?? (typeof width === "number" ? width / Number(all) : 64 / 512);
 }
 const turning: ConfigValue = {
   keys: ["rope_parameters.main.partial_rotary_factor", "partial_rotary_factor"],
@@ -77,9 +75,6 @@ const turning: ConfigValue = {
   },
   must: "a number",
 };
-const samePart = Object.fromEntries(
-  ["main", "compress"].map((kind) => [`rope_parameters.${kind}.partial_rotary_factor`, turningPart]),
-);
 const usual = (key: string, fallback: number, kind?: Kind): ConfigValue => ({
   keys: [key],
   fallback,
@@ -204,9 +199,9 @@ export const deepseekV4: Family = {
     ),
     ...Object.fromEntries(farKeys("attention_factor").map((key) => [key, 1])),
     ...Object.fromEntries(farKeys("truncate").map((key) => [key, true])),
-    ...samePart,
+    ...Object.fromEntries(partKeys.map((key) => [key, turningPart])),
   },
-  ropeKinds: ["main", "compress"],
+  ropeKinds,
   names: {
     ...Object.fromEntries(
       ["model.", ""].flatMap((before) => [

@@ -1,9 +1,9 @@
 // DeepSeek-V2, V3 and models made like them: latent attention, dense blocks first, then mixtures.
 import type { ConfigValue, Family, Json } from "../family.ts";
 import {
-  attentionNames,
   blocksAfterLast,
   constant,
+  decoderNames,
   denseFirst,
   leadingDense,
   leadingDenseOf,
@@ -126,7 +126,7 @@ export const deepseekMoe: Family = {
     topk_method: "greedy",
     moe_layer_freq: 1,
   },
-  names: { ...outerNames, ...attentionNames, ...sharedExpertNames },
+  names: { ...decoderNames, ...sharedExpertNames },
 };
 
 export const deepseekV2: Family = {

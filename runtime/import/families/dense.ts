@@ -2,11 +2,10 @@
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   defaultSettings,
   denseHeader,
   everyFull,
-  outerNames,
   queryKeyNormNames,
   required,
   ropeFactor,
@@ -25,8 +24,7 @@ export const header: Family["header"] = {
   A: { keys: ["head_dim"], fallback: null },
 };
 export const names: Family["names"] = {
-  ...outerNames,
-  ...attentionNames,
+  ...decoderNames,
   ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
 };
 const { "model.layers.*.input_layernorm.weight": _, ...others } = names;

@@ -1,7 +1,15 @@
 // dots3 Note: latent attention, to keys that an indexer chooses or within a window, each kind with sizes of its own; mixtures.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { deepseekV32 } from "./deepseek.ts";
-import { mixtureHeader, nearAndFar, required, stackedExpertNames, wordOfEach } from "./shared.ts";
+import {
+  denseOrSparse,
+  mixtureHeader,
+  nearAndFar,
+  required,
+  ropeOf,
+  stackedExpertNames,
+  wordOfEach,
+} from "./shared.ts";
 
 const near = "sliding_attention";
 /** As released, blocks with a window have their sizes under keys of their own, and those with an indexer are called full. */
@@ -19,9 +27,7 @@ const attentionOf = (config: Json): string[] =>
 
 const feedsOf = ({ first_k_dense_replace: dense = 1, moe_layer_freq: every = 1 }: Json): typeof written => {
   const isMixture = (i: number): boolean => (Array.isArray(every) ? Boolean(every[i]) : i % Number(every) === 0);
-  return wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) =>
-    i >= Number(dense) && isMixture(i) ? "sparse" : "dense",
-  );
+  return denseOrSparse((i) => i < Number(dense) || !isMixture(i));
 };
 
 /** A size of all blocks of one kind. `own`: what stands for it where no block has another. */
@@ -50,7 +56,6 @@ const shared: ConfigValue = {
   must: "a whole number",
 };
 
-const ropeOf = (kind: string, key: string): string => `rope_parameters.${kind}.${key}`;
 const ropeKinds = ["indexed_attention", near];
 export const dots3Note: Family = {
   type: "dots3_note_text",

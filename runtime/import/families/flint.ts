@@ -1,23 +1,20 @@
 // Flint: windows beside blocks that see all and whose heads do not turn with positions; sinks in all; mixtures beside dense layers.
 import type { Family, Json } from "../family.ts";
 import {
-  attentionNames,
-  mixtureHeader,
+  decoderNames,
   mixtureNames,
   nearAndFar,
-  outerNames,
+  nearOrFar,
   queryKeyNormNames,
   required,
   ropeThetaKeys,
+  routedHeader,
   swigluNames,
   unbiasedSettings,
   windowOf,
-  wordOfEach,
 } from "./shared.ts";
 
-const seen = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i, layers) =>
-  i < 2 || i % 4 === 1 || i === layers - 1 ? "full_attention" : "sliding_attention",
-);
+const seen = nearOrFar((i, layers) => i < 2 || i % 4 === 1 || i === layers - 1);
 /** The numbers of the blocks with one wide layer. */
 function denseOf(config: Json): readonly unknown[] | undefined {
   const dense = config["mlp_only_layers"] ?? [0, 1];
@@ -29,11 +26,9 @@ export const flint: Family = {
   model: "Flint",
   file: "windowed",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
+    ...routedHeader,
     F: required("shared_expert_intermediate_size"),
     Wide: required("intermediate_size"),
-    Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     base: { keys: ropeThetaKeys, fallback: 10000 },
@@ -47,8 +42,7 @@ export const flint: Family = {
     mlp_only_layers: (config: Json) => denseOf(config) ?? "a list of numbers of layers",
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...mixtureNames("feed.moe"),
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),

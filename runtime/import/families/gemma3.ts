@@ -1,40 +1,38 @@
 // Gemma 3: blocks that see all among those with a window, each kind with a base of its own.
-import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, lookup, lookupFirst } from "../family.ts";
 import {
-  attentionNames,
+  attentionKinds,
+  decoderNames,
   denseHeader,
   nearAndFar,
-  outerNames,
   queryKeyNormNames,
   required,
+  ropeOf,
   swigluNames,
   windowOf,
   windowPattern,
 } from "./shared.ts";
 
-const kinds = ["full_attention", "sliding_attention"] as const;
 const attention = windowPattern(6);
-const keysOf = (kind: (typeof kinds)[number], key: string): string[] => [
-  `rope_parameters.${kind}.${key}`,
+const keysOf = (kind: string, key: string): string[] => [
+  ropeOf(kind, key),
   ...(kind === "full_attention" ? [`rope_scaling.${key}`] : []),
 ];
-const said = (config: Json, keys: readonly string[]): unknown =>
-  keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
 /** How much more slowly the pairs of a kind turn, if they do. */
-const stretch = (kind: (typeof kinds)[number]): ConfigValue => ({
+const stretch = (kind: string): ConfigValue => ({
   keys: keysOf(kind, "factor"),
   kind: "number",
   from: (config) => {
     const [factor, linear] = [
-      said(config, keysOf(kind, "factor")),
-      said(config, keysOf(kind, "rope_type")) === "linear",
+      lookupFirst(config, keysOf(kind, "factor")),
+      lookupFirst(config, keysOf(kind, "rope_type")) === "linear",
     ];
     if (factor === undefined && !linear) return null;
     return typeof factor === "number" && (linear || factor === 1) ? factor : undefined;
   },
   must: "a number, of a linear rope_type",
 });
-const types = (kind: (typeof kinds)[number]): Family["supported"] =>
+const types = (kind: string): Family["supported"] =>
   Object.fromEntries(
     keysOf(kind, "rope_type").map((key) => [
       key,
@@ -75,10 +73,9 @@ export const gemma3Text: Family = {
     ...types("full_attention"),
     ...types("sliding_attention"),
   },
-  ropeKinds: kinds,
+  ropeKinds: attentionKinds,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
     "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",

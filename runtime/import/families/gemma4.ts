@@ -2,10 +2,9 @@
 import { isJsonObject } from "../../storage/json.ts";
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import {
-  attentionNames,
+  decoderNames,
   denseHeader,
   everyNth,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
@@ -98,8 +97,7 @@ export const gemma4Text: Family = {
   },
   ropeKinds: ["sliding_attention", "full_attention"],
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed.dense"),
     "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
@@ -118,8 +116,7 @@ export const gemma4Text: Family = {
 };
 /** The blocks without mixtures of E2B and E4B: after those with keys and values of their own come those that share. */
 const edgeNames: Family["names"] = {
-  ...outerNames,
-  ...attentionNames,
+  ...decoderNames,
   ...queryKeyNormNames,
   "model.embed_tokens_per_layer.weight": ["own_embed.weight"],
   "model.per_layer_model_projection.weight": "own_project.weight",

@@ -3,13 +3,13 @@ import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { deepseekV32, indexersOf } from "./deepseek.ts";
 import { connectionNames } from "./deepseek-v4.ts";
 import { either, kimiLinear, linearAttention, still } from "./kimi-linear.ts";
-import { required, requiredAs, stackedExpertNames, unbiasedSettings, wordOfEach } from "./shared.ts";
+import { denseOrSparse, required, requiredAs, stackedExpertNames, unbiasedSettings, wordOfEach } from "./shared.ts";
 
 const linear = "linear_attention";
 const attention = wordOfEach("layer_types", [linear, "indexed_attention", "full_attention"], (i) =>
   i % 4 === 3 ? "indexed_attention" : linear,
 );
-const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i < 3 ? "dense" : "sparse"));
+const feed = denseOrSparse((i) => i < 3);
 /** The only accepted values of keys by which blocks might take the keys that one before chose: none does. */
 const ownIndexers =
   (key: string) =>

@@ -2,7 +2,7 @@
 import { type Blocks, type Family, floatTag, type Json, lookup } from "../family.ts";
 import { kindsOf, mambaNames } from "./mamba.ts";
 import { grouped } from "./mixtral.ts";
-import { attentionNames, mixtureHeader, outerNames, required, requiredAs, unbiasedSettings } from "./shared.ts";
+import { decoderNames, mixtureHeader, required, requiredAs, unbiasedSettings } from "./shared.ts";
 
 const graniteHeader: Family["header"] = {
   ...mixtureHeader,
@@ -18,8 +18,7 @@ const fusedNames = (theirs: string, ours: string): Family["names"] => ({
   [`${theirs}.output_linear.weight`]: { runs: [`${ours}.down.weight`], transposed: true },
 });
 const graniteNames = (ours: string): Family["names"] => ({
-  ...outerNames,
-  ...attentionNames,
+  ...decoderNames,
   "model.layers.*.block_sparse_moe.router.layer.weight": `blocks.*.${ours}.gate.weight`,
   ...fusedNames("model.layers.*.block_sparse_moe", `blocks.*.${ours}.experts`),
 });

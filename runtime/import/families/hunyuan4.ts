@@ -1,12 +1,12 @@
 // Hunyuan 4: latent attention with sinks over keys that an indexer chooses, mixtures, and independent streams.
 import type { Family, Json } from "../family.ts";
 import { deepseekV32 } from "./deepseek.ts";
-import { constant, required, stackedExpertNames, wordOfEach } from "./shared.ts";
+import { constant, denseOrSparse, required, stackedExpertNames, wordOfEach } from "./shared.ts";
 
 const indexers = wordOfEach("indexer_types", ["full", "shared"], (i) =>
   i === 0 || (i - 1) % 4 === 0 ? "full" : "shared",
 );
-const feeds = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i === 0 ? "dense" : "sparse"));
+const feeds = denseOrSparse((i) => i === 0);
 /** The first block has nothing to take. */
 const firstFull = (config: Json): unknown =>
   indexers.of(config)?.[0] === "shared" ? "a list that begins with full" : indexers.only(config);

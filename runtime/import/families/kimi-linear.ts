@@ -5,6 +5,7 @@ import { latentNames } from "./deepseek.ts";
 import {
   blocksAfterLast,
   defaultSettings,
+  denseBefore,
   denseHeader,
   mixtureNames,
   required,
@@ -14,56 +15,45 @@ import {
   swigluNames,
   unbiasedSettings,
   wholeOr,
+  wordOfEach,
 } from "./shared.ts";
 
-const layersOf = (config: Json): number => Number(config["num_hidden_layers"]);
 /** What the released config.json says of Kimi Delta Attention; an empty object if nothing. */
 export const linearAttention = ({ linear_attn_config: own }: Json): Json => (own ?? {}) as Json;
-/** The places of blocks of one kind, from 1 on. */
-const placesIn = (config: Json, key: string): readonly unknown[] | undefined => {
-  const list = linearAttention(config)[key];
-  return Array.isArray(list) ? list : undefined;
-};
-const attentionWords = ["linear_attention", "full_attention"];
-const feedWords = ["dense", "sparse"];
-const oneForEach = (words: readonly string[]): string => `a list of ${words.join(" and ")}, one for each layer`;
+/** The places of blocks of both kinds, from 1 on, if both are said. */
+function placesIn(
+  config: Json,
+): { readonly full: readonly unknown[]; readonly linear: readonly unknown[] } | undefined {
+  const { full_attn_layers: full, kda_layers: linear } = linearAttention(config);
+  return Array.isArray(full) && Array.isArray(linear) ? { full, linear } : undefined;
+}
+/** The kind of attention of each block: `isFull`, where no list says it. */
+const attentionBy = (isFull: (config: Json) => (i: number) => boolean) => (config: Json) =>
+  wordOfEach("layer_types", ["linear_attention", "full_attention"], (i) =>
+    isFull(config)(i) ? "full_attention" : "linear_attention",
+  );
+const attentionOf = attentionBy((config) => {
+  const places = placesIn(config);
+  return (i) => (places ? places.full.includes(i + 1) : i > 0 && i % 4 === 0);
+});
+const isListed = (config: Json): boolean =>
+  attentionOf(config).of(config) !== undefined && (config["layer_types"] ?? null) !== null;
 /** The only accepted number of dense blocks before the others. */
 const denseCount =
   (usual: number) =>
   ({ first_k_dense_replace: said }: Json): unknown =>
     wholeOr(said, usual) ?? "a whole number of at least 0";
-const word = (full: boolean): string => (full ? "full_attention" : "linear_attention");
-/** The kinds of blocks in a list, if it has one for each. */
-const listIn = (types: unknown, layers: number): readonly unknown[] | undefined =>
-  Array.isArray(types) && types.length === layers ? types : undefined;
-/** The kind of attention of each block, as transformers finds it; undefined if what is said fits no model. */
-function attentionOf(config: Json): readonly unknown[] | undefined {
-  const each = Array.from({ length: layersOf(config) }, (_, i) => i);
-  const { layer_types: types } = config;
-  if ((types ?? null) !== null) return listIn(types, each.length);
-  const [full, linear] = [placesIn(config, "full_attn_layers"), placesIn(config, "kda_layers")];
-  if (!full || !linear) return each.map((i) => word(i > 0 && i % 4 === 0));
-  const apart = each.every((i) => full.includes(i + 1) !== linear.includes(i + 1));
-  return apart && full.length + linear.length === each.length ? each.map((i) => word(full.includes(i + 1))) : undefined;
+const feedOf = denseBefore(1);
+/** The only accepted places: each block in one list. */
+function onlyPlaces(config: Json): unknown {
+  const own = config["linear_attn_config"];
+  const { full = [], linear = [] } = placesIn(config) ?? {};
+  const each = Array.from({ length: Number(config["num_hidden_layers"]) }, (_, i) => i + 1);
+  const apart =
+    full.length + linear.length === each.length && each.every((i) => full.includes(i) !== linear.includes(i));
+  const fits = isJsonObject(own) && (isListed(config) || !placesIn(config) || apart);
+  return fits ? own : "that with each layer in one of full_attn_layers and kda_layers, from 1 on";
 }
-/** `first`: how many blocks are dense, if nothing is said. */
-const feedBy =
-  (first: number) =>
-  (config: Json): readonly unknown[] | undefined => {
-    const { mlp_layer_types: types, first_k_dense_replace: said } = config;
-    const dense = wholeOr(said, first) ?? 0;
-    const usual = Array.from({ length: layersOf(config) }, (_, i) => (i < dense ? "dense" : "sparse"));
-    return (types ?? null) === null ? usual : listIn(types, usual.length);
-  };
-const feedOf = feedBy(1);
-/** The only accepted value of a key, where the lists made of it have these words; `must` stands in an error. */
-const wordsOf =
-  (key: string, list: (config: Json) => readonly unknown[] | undefined, words: readonly string[], must: string) =>
-  (config: Json): unknown =>
-    list(config)?.every((one) => words.includes(String(one))) ? config[key] : must;
-
-const placed = "that with each layer in one of full_attn_layers and kda_layers, from 1 on";
-const ofPlaces = wordsOf("linear_attn_config", attentionOf, attentionWords, placed);
 
 /** A number under the key of transformers, unless the released config.json has it within. */
 export const either = (theirs: string, released: string, fallback: number): ConfigValue => ({
@@ -105,10 +95,10 @@ export const kimiLinear: Family = {
     mla_use_nope: true,
     moe_router_activation_func: "sigmoid",
     moe_layer_freq: 1,
-    layer_types: wordsOf("layer_types", attentionOf, attentionWords, oneForEach(attentionWords)),
-    linear_attn_config: (config: Json) => (isJsonObject(config["linear_attn_config"]) ? ofPlaces(config) : placed),
+    layer_types: (config: Json) => attentionOf(config).only(config),
+    linear_attn_config: onlyPlaces,
     first_k_dense_replace: denseCount(1),
-    mlp_layer_types: wordsOf("mlp_layer_types", feedOf, feedWords, oneForEach(feedWords)),
+    mlp_layer_types: (config: Json) => feedOf(config).only(config),
   },
   names: {
     ...latentNames,
@@ -142,7 +132,7 @@ export const kimiLinear: Family = {
       Latent: "KimiLatent",
       LatentMixture: "KimiLatentMixture",
     },
-    order: (config) => orderOf(attentionOf(config), feedOf(config)),
+    order: (config) => orderOf(attentionOf(config).of(config), feedOf(config).of(config)),
   },
 };
 function orderOf(attention: readonly unknown[] = [], feed: readonly unknown[] = []): string[] {
@@ -152,13 +142,9 @@ function orderOf(attention: readonly unknown[] = [], feed: readonly unknown[] = 
 }
 
 /** Ling 3: each so many blocks have latent attention, if no list says which. */
-function groupedAttention(config: Json): readonly unknown[] | undefined {
-  const { layer_types: types, layer_group_size: said } = config;
-  const group = wholeOr(said, 6);
-  if ((types ?? null) !== null) return listIn(types, layersOf(config));
-  return group ? Array.from({ length: layersOf(config) }, (_, i) => word((i + 1) % group === 0)) : undefined;
-}
-const ling3Feed = feedBy(2);
+const groupIn = ({ layer_group_size: said }: Json): number | undefined => wholeOr(said, 6) || undefined;
+const groupedAttention = attentionBy((config) => (i) => (i + 1) % (groupIn(config) ?? 1) === 0);
+const ling3Feed = denseBefore(2);
 /** What is left of a feature in a row is at least the exponential of the bound; without one, 0. */
 const boundOf: ConfigValue = {
   keys: ["kda_lower_bound"],
@@ -199,10 +185,11 @@ export const ling3: Family = {
     moe_router_activation_func: "sigmoid",
     score_function: "sigmoid",
     kda_safe_gate: ({ kda_safe_gate: safe }: Json) => safe === true,
-    layer_types: wordsOf("layer_types", groupedAttention, attentionWords, oneForEach(attentionWords)),
-    layer_group_size: wordsOf("layer_group_size", groupedAttention, attentionWords, "a whole number of at least 1"),
+    layer_types: (config: Json) => groupedAttention(config).only(config),
+    layer_group_size: (config: Json) =>
+      isListed(config) || groupIn(config) ? config["layer_group_size"] : "a whole number of at least 1",
     first_k_dense_replace: denseCount(2),
-    mlp_layer_types: wordsOf("mlp_layer_types", ling3Feed, feedWords, oneForEach(feedWords)),
+    mlp_layer_types: (config: Json) => ling3Feed(config).only(config),
   },
   names: Object.fromEntries(
     Object.entries({
@@ -221,6 +208,6 @@ export const ling3: Family = {
       Latent: "LingLatent",
       LatentMixture: "LingLatentMixture",
     },
-    order: (config) => orderOf(groupedAttention(config), ling3Feed(config)),
+    order: (config) => orderOf(groupedAttention(config).of(config), ling3Feed(config).of(config)),
   },
 };

@@ -2,23 +2,24 @@
 import { type ConfigValue, type Family, type Json, type Kind, lookup } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  attentionKinds,
+  decoderNames,
+  denseOrSparse,
   listOfEach,
   mixtureHeader,
   mixtureNames,
   nearAndFar,
-  outerNames,
   queryKeyNormNames,
   required,
+  ropeOf,
   swigluNames,
   wordOfEach,
 } from "./shared.ts";
 import { yarnHeader } from "./yarn.ts";
 
-const kinds = ["full_attention", "sliding_attention"] as const;
-type Attention = (typeof kinds)[number];
-const attention = wordOfEach("layer_types", kinds, () => "full_attention");
-const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i === 0 ? "dense" : "sparse"));
+type Attention = (typeof attentionKinds)[number];
+const attention = wordOfEach("layer_types", attentionKinds, () => "full_attention");
+const feed = denseOrSparse((i) => i === 0);
 /** How many heads the blocks of one kind have, which must be the same for all of them. */
 const heads = (kind: Attention): ConfigValue => ({
   keys: ["num_attention_heads_per_layer", "num_attention_heads"],
@@ -31,7 +32,6 @@ const heads = (kind: Attention): ConfigValue => ({
   must: "a number for each layer, the same for all of one kind",
 });
 
-const ropeOf = (kind: Attention, key: string): string => `rope_parameters.${kind}.${key}`;
 /** A number of a kind's RoPE. `alone`: what transformers has where config.json says nothing of RoPE; `else`: where it leaves out this number. */
 const rope = (
   kind: Attention,
@@ -103,10 +103,9 @@ export const laguna: Family = {
     [far("mscale_all_dim")]: null,
     [far("truncate")]: true,
   },
-  ropeKinds: kinds,
+  ropeKinds: attentionKinds,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...queryKeyNormNames,
     "model.layers.*.self_attn.g_proj.weight": "blocks.*.attention.gate.weight",

@@ -1,25 +1,33 @@
 // LFM3: short convolutions, and attention to all or within a window, in the order of layer_types.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { lfm2Names } from "./lfm2.ts";
-import { attentionBiasNames, attentionNames, denseHeader, queryKeyNormNames, windowOf, wordOfEach } from "./shared.ts";
+import {
+  attentionBiasNames,
+  attentionKinds,
+  attentionNames,
+  denseHeader,
+  queryKeyNormNames,
+  ropeOf,
+  windowOf,
+  wordOfEach,
+} from "./shared.ts";
 import { typeAt } from "./yarn.ts";
 
-const kinds = ["full_attention", "sliding_attention"] as const;
 /** A convolution but in each other block from the third on, where attention to all and within a window take turns. */
-const usual = (i: number): string => (i % 4 === 2 ? kinds[0] : i % 4 === 0 && i > 0 ? kinds[1] : "conv");
-const operator = wordOfEach("layer_types", ["conv", ...kinds], usual);
+const usual = (i: number): string =>
+  i % 4 === 2 ? attentionKinds[0] : i % 4 === 0 && i > 0 ? attentionKinds[1] : "conv";
+const operator = wordOfEach("layer_types", ["conv", ...attentionKinds], usual);
 const called = new Map<unknown, string>([
   ["conv", "Short"],
   ["full_attention", "Far"],
   ["sliding_attention", "Near"],
 ]);
-const ropeOf = (kind: (typeof kinds)[number], key: string): string => `rope_parameters.${kind}.${key}`;
 const farKeys = (key: string): string[] => [ropeOf("full_attention", key)];
 const isSaid = (config: Json): boolean => lookup(config, "rope_parameters") !== undefined;
 /** A number of a kind's RoPE: where that leaves it out, what is said of all, else `other`; where nothing is said of RoPE, `usual`. */
-const setting = (config: Json, kind: (typeof kinds)[number], key: string, usual: number, other: number): unknown =>
+const setting = (config: Json, kind: string, key: string, usual: number, other: number): unknown =>
   isSaid(config) ? (lookup(config, ropeOf(kind, key)) ?? lookup(config, key) ?? other) : usual;
-const theta = (kind: (typeof kinds)[number], usual: number): ConfigValue => ({
+const theta = (kind: string, usual: number): ConfigValue => ({
   keys: [ropeOf(kind, "rope_theta"), "rope_theta"],
   from: (config) => {
     const base = setting(config, kind, "rope_theta", usual, 1000000);
@@ -69,7 +77,7 @@ export const lfm3: Family = {
     "rope_parameters.rope_theta": null,
     rope_scaling: null,
   },
-  ropeKinds: kinds,
+  ropeKinds: attentionKinds,
   names: {
     ...lfm2Names,
     ...attentionNames,

@@ -1,17 +1,16 @@
 // Families with GLM-4.5's blocks under other names: Hunyuan 3, Sarvam.
 import type { Family } from "../family.ts";
 import {
-  attentionNames,
   blocksAfterLast,
   constant,
+  decoderNames,
   defaultSettings,
   leadingDense,
-  mixtureHeader,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
   ropeThetaKeys,
+  routedHeader,
   sharedExpertNames,
   swigluNames,
   unbiasedSettings,
@@ -22,11 +21,9 @@ export const hyV3: Family = {
   type: "hy_v3",
   model: "Glm4Moe",
   header: {
-    ...mixtureHeader,
+    ...routedHeader,
     F: required("intermediate_size"),
-    H: required("moe_intermediate_size"),
     Dense: leadingDense,
-    Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     Shared: requiredAs("count", "num_shared_experts"),
@@ -37,8 +34,7 @@ export const hyV3: Family = {
   },
   supported: { ...unbiasedSettings, mlp_bias: false },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...sharedExpertNames,
     ...swigluNames("model.layers.*.mlp.shared_mlp", "blocks.*.feed.shared"),

@@ -3,13 +3,13 @@ import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import { header, llama, llamaRope, mistral, names, normedAfterNames, qwen2 } from "./dense.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   defaultSettings,
   everyFourth,
   everyFull,
   gateUpNames,
   layersBy,
-  outerNames,
+  nearOrFar,
   queryKeyNormNames,
   ropeFactor,
   ropeKeys,
@@ -18,7 +18,6 @@ import {
   ropeTypeIs,
   unbiasedSettings,
   windowOf,
-  wordOfEach,
 } from "./shared.ts";
 import { yarnHeader } from "./yarn.ts";
 
@@ -73,9 +72,7 @@ export const glm4: Family = {
   },
 };
 
-const attention = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i) =>
-  i % 4 === 3 ? "full_attention" : "sliding_attention",
-);
+const attention = nearOrFar((i) => i % 4 === 3);
 /** A window is null where there are none; in transformers one that is missing is 4096. */
 const hasWindows = ({ sliding_window: window }: Json): boolean => window !== null;
 /** Without a list a window must be in all but each fourth block. */
@@ -130,8 +127,7 @@ export const nanochat: Family = {
   },
   supported: { hidden_act: "relu2", ...ropeTypeIs("default") },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     "model.layers.*.mlp.fc1.weight": "blocks.*.feed.up.weight",
     "model.layers.*.mlp.fc2.weight": "blocks.*.feed.down.weight",

@@ -3,12 +3,12 @@ import { isJsonObject } from "../../storage/json.ts";
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  attentionKinds,
+  decoderNames,
   everyNth,
-  mixtureHeader,
   mixtureNames,
-  outerNames,
   required,
+  routedHeader,
   swigluNames,
   unbiasedSettings,
 } from "./shared.ts";
@@ -58,9 +58,8 @@ export const mimoV2Flash: Family = {
   model: "MiMoV2Flash",
   file: "windowed",
   header: {
-    ...mixtureHeader,
+    ...routedHeader,
     F: required("intermediate_size"),
-    H: required("moe_intermediate_size"),
     Every: {
       keys: ["layer_types"],
       from: everyOf,
@@ -68,7 +67,6 @@ export const mimoV2Flash: Family = {
     },
     A: required("head_dim"),
     C: required("v_head_dim"),
-    Groups: required("num_key_value_heads"),
     NearGroups: {
       keys: ["num_key_value_heads"],
       from: ({ num_key_value_heads: groups }) => 2 * Number(groups),
@@ -93,10 +91,9 @@ export const mimoV2Flash: Family = {
     "rope_parameters.full_attention.rope_type": "default",
     "rope_parameters.sliding_attention.rope_type": "default",
   },
-  ropeKinds: ["full_attention", "sliding_attention"],
+  ropeKinds: attentionKinds,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...mixtureNames("feed"),
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),

@@ -1,9 +1,8 @@
 // MiniMax-M3's text model: blocks of keys that an indexer chooses, and clamped experts beside a shared one.
-import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, lookup, lookupFirst } from "../family.ts";
 import {
-  attentionNames,
+  decoderNames,
   mixtureHeader,
-  outerNames,
   queryKeyNormNames,
   required,
   ropeThetaKeys,
@@ -21,7 +20,7 @@ function listOf(
   words: ReadonlyMap<unknown, string>,
 ): string[] | undefined {
   const layers = Number(config["num_hidden_layers"]);
-  const list = keys.map((key) => lookup(config, key)).find((x) => x !== undefined) ?? Array(layers).fill(usual);
+  const list = lookupFirst(config, keys) ?? Array(layers).fill(usual);
   if (!Array.isArray(list) || list.length !== layers) return undefined;
   const found = list.flatMap((one) => words.get(one) ?? []);
   return found.length === layers ? found : undefined;
@@ -123,8 +122,7 @@ export const minimaxM3Text: Family = {
     attention_output_gate: false,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     "model.layers.*.self_attn.index_q_proj.weight": "blocks.*.attention.indexer.query.weight",
     "model.layers.*.self_attn.index_k_proj.weight": "blocks.*.attention.indexer.row.weight",

@@ -2,6 +2,7 @@
 import { type BlockKind, type Family, type Json, type Kinds, lookup } from "../family.ts";
 import { indexerLists, indexersOf } from "./deepseek.ts";
 import {
+  denseBefore,
   listOfEach,
   mixtureHeader,
   required,
@@ -11,14 +12,10 @@ import {
   ropeTypeIs,
   stackedExpertNames,
   wholeOr,
-  wordOfEach,
 } from "./shared.ts";
 import { yarnHeader } from "./yarn.ts";
 
-const feedsOf = (config: Json): ReturnType<typeof wordOfEach> => {
-  const dense = wholeOr(config["first_k_dense_replace"], 1) ?? 0;
-  return wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (i < dense ? "dense" : "sparse"));
-};
+const feedsOf = denseBefore(1);
 /** Of each block, whether its heads turn; undefined if what is said fits no model. */
 function turningOf(config: Json): readonly boolean[] | undefined {
   const layers = Number(config["num_hidden_layers"]);

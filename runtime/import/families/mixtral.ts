@@ -1,11 +1,10 @@
 // Mixtral and similar models: each block has one mixture, without shared experts.
 import type { Family } from "../family.ts";
 import {
-  attentionNames,
+  decoderNames,
   defaultSettings,
   mixtureHeader,
   mixtureNames,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
@@ -37,8 +36,7 @@ export const mixtral: Family = {
   },
   supported: unbiasedSettings,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...sparse,
   },
 };
@@ -55,7 +53,7 @@ export const olmoe: Family = {
     clip: { keys: ["clip_qkv"], fallback: null },
   },
   supported: unbiasedSettings,
-  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
+  names: { ...decoderNames, ...queryKeyNormNames, ...mixtureNames("feed") },
 };
 
 export const flexOlmo: Family = {
@@ -72,8 +70,7 @@ export const flexOlmo: Family = {
   },
   supported: unbiasedSettings,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...mixtureNames("feed"),
     "model.layers.*.post_attention_layernorm.weight": "blocks.*.norm1.weight",
@@ -100,8 +97,7 @@ export const minimaxM2: Family = {
     shared_intermediate_size: 0,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...sparse,
     "model.layers.*.block_sparse_moe.e_score_correction_bias": "blocks.*.feed.gate.bias",

@@ -1,24 +1,22 @@
 // Muse Spark and Muse Glimmer: the text models, whose blocks with a window turn heads, and whose other blocks do not.
 import { type BlockKind, type Blocks, type Family, type Json, type Kinds, lookup } from "../family.ts";
 import {
-  attentionNames,
+  decoderNames,
   denseHeader,
+  denseOrSparse,
   listOfEach,
   mixtureHeader,
-  outerNames,
+  nearOrFar,
   required,
   stackedExpertNames,
   swigluNames,
   unbiasedSettings,
-  wordOfEach,
 } from "./shared.ts";
 
 /** Each fourth block, counted from the last. */
 const isFourthLast = (i: number, layers: number): boolean => (layers - 1 - i) % 4 === 0;
-const attention = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i, layers) =>
-  isFourthLast(i, layers) ? "full_attention" : "sliding_attention",
-);
-const feed = wordOfEach("mlp_layer_types", ["dense", "sparse"], () => "sparse");
+const attention = nearOrFar((i, layers) => isFourthLast(i, layers));
+const feed = denseOrSparse(() => false);
 /** Of each block the base of RoPE, 0 where heads do not turn; undefined if they differ otherwise. */
 function basesOf(config: Json): readonly unknown[] | undefined {
   const base = lookup(config, "rope_parameters.rope_theta");
@@ -65,8 +63,7 @@ const supported: Family["supported"] = {
   layer_rope_theta: (config: Json) => (basesOf(config) ? config["layer_rope_theta"] : "0 or rope_theta for each layer"),
 };
 const names: Family["names"] = {
-  ...outerNames,
-  ...attentionNames,
+  ...decoderNames,
   "model.layers.*.self_attn.gate_proj.weight": "blocks.*.attention.gate.weight",
   "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.norm2.weight",
   ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),

@@ -1,7 +1,15 @@
 // OLMo 2 and 3: queries and keys normed over all heads, norms after each part of a block; OLMo 3 has windows, and YaRN where there are none.
 import type { Family, Json } from "../family.ts";
 import { header, normedAfterNames } from "./dense.ts";
-import { nearAndFar, queryKeyNormNames, unbiasedSettings, windowOf, wordOfEach } from "./shared.ts";
+import {
+  attentionKinds,
+  nearAndFar,
+  nearOrFar,
+  queryKeyNormNames,
+  ropeOf,
+  unbiasedSettings,
+  windowOf,
+} from "./shared.ts";
 import { typeAt, yarnHeader } from "./yarn.ts";
 
 const names: Family["names"] = { ...normedAfterNames, ...queryKeyNormNames };
@@ -15,14 +23,12 @@ export const olmo2: Family = {
   names,
 };
 
-const kinds = ["full_attention", "sliding_attention"] as const;
-const attention = wordOfEach("layer_types", kinds, (i) => (i % 4 === 3 ? "full_attention" : "sliding_attention"));
-const ropeOf = (kind: (typeof kinds)[number], key: string): string => `rope_parameters.${kind}.${key}`;
+const attention = nearOrFar((i) => i % 4 === 3);
 /** Older files have the settings of the blocks that see all, those of others are the default. */
 const farKeys = (key: string): string[] => [`rope_scaling.${key}`, ropeOf("full_attention", key)];
 const farType = (config: Json): string => (typeAt(config, farKeys) === "yarn" ? "yarn" : "default");
 /** One base for both, where it is not said of each: transformers 5.24 leaves the windows' 500000 then. */
-const theta = (kind: (typeof kinds)[number]): Family["header"][string] => ({
+const theta = (kind: string): Family["header"][string] => ({
   keys: [ropeOf(kind, "rope_theta"), "rope_theta"],
   fallback: 500000,
 });
@@ -49,7 +55,7 @@ export const olmo3: Family = {
     "rope_parameters.rope_type": null, // nor is it read there by transformers
     "rope_parameters.rope_theta": null,
   },
-  ropeKinds: kinds,
+  ropeKinds: attentionKinds,
   names,
   blocks: {
     kinds: { Near: "Olmo3Near", Far: "Olmo3Far" },

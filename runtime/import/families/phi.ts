@@ -4,11 +4,10 @@ import { header, names } from "./dense.ts";
 import { grouped, sparse } from "./mixtral.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   denseHeader,
   gateUpNames,
   headWidth,
-  outerNames,
   ropeKeys,
   ropeSetting,
   ropeThetaKeys,
@@ -119,8 +118,7 @@ export const phimoe: Family = {
     ...ropeTypeIs(longRope(mixtureParts)),
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...sparse,
     "model.norm.bias": "norm.bias",

@@ -3,17 +3,17 @@ import { item } from "../../../compiler/item.ts";
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   denseHeader,
   everyFourth,
   everyFull,
   layersBy,
   mixtureHeader,
   mixtureNames,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
+  routedHeader,
   stackedExpertNames,
   swigluNames,
   unbiasedSettings,
@@ -54,10 +54,8 @@ export const qwen2Moe: Family = {
   type: "qwen2_moe",
   model: "Qwen2Moe",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
+    ...routedHeader,
     F: required("shared_expert_intermediate_size"),
-    Groups: required("num_key_value_heads"),
     E: required("num_experts", "num_local_experts"),
     renormalised: requiredAs("boolean", "norm_topk_prob"),
     A: { keys: ["head_dim"], fallback: null },
@@ -72,8 +70,7 @@ export const qwen2Moe: Family = {
     mlp_only_layers: firstLayers,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...mixtureNames("feed.moe"),
     ...gatedSharedExpertNames,
@@ -85,9 +82,7 @@ export const qwen3Moe: Family = {
   type: "qwen3_moe",
   model: "Qwen3Moe",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
-    Groups: required("num_key_value_heads"),
+    ...routedHeader,
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     renormalised: requiredAs("boolean", "norm_topk_prob"),
@@ -95,7 +90,7 @@ export const qwen3Moe: Family = {
     ...sparseHeader,
   },
   supported: { ...unbiasedSettings, use_sliding_window: false, mlp_only_layers: firstLayers },
-  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed"), ...denseNames },
+  names: { ...decoderNames, ...queryKeyNormNames, ...mixtureNames("feed"), ...denseNames },
 };
 
 /** Header values of attention, and of a DeltaNet. */
@@ -124,8 +119,7 @@ const deltaSettings: Family["supported"] = {
   full_attention_interval: 4,
 };
 const deltaNames: Family["names"] = {
-  ...outerNames,
-  ...attentionNames,
+  ...decoderNames,
   ...queryKeyNormNames,
   "model.layers.*.linear_attn.conv1d.weight": "blocks.*.attention.conv",
   "model.layers.*.linear_attn.A_log": "blocks.*.attention.rate",

@@ -2,14 +2,12 @@
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
   blocksAfterLast,
+  decoderNames,
   defaultSettings,
   denseHeader,
   everyFull,
-  mixtureHeader,
   mixtureNames,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
@@ -17,6 +15,7 @@ import {
   ropeSetting,
   ropeThetaKeys,
   ropeTypeIs,
+  routedHeader,
   sharedExpertNames,
   swigluNames,
   unbiasedSettings,
@@ -24,11 +23,9 @@ import {
 
 /** Header values of GLM-4.5 and models made like it. */
 const glm: Family["header"] = {
-  ...mixtureHeader,
+  ...routedHeader,
   F: required("intermediate_size"),
-  H: required("moe_intermediate_size"),
   Dense: requiredAs("layers", "first_k_dense_replace"),
-  Groups: required("num_key_value_heads"),
   E: required("n_routed_experts", "num_local_experts"),
   Shared: requiredAs("count", "n_shared_experts"),
   scale: required("routed_scaling_factor"),
@@ -63,8 +60,7 @@ export const glm4Moe: Family = {
   },
   supported: { ...defaultSettings, n_group: 1, topk_group: 1 },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...queryKeyNormNames,
     ...sharedExpertNames,
@@ -76,9 +72,7 @@ export const solarOpen: Family = {
   type: "solar_open",
   model: "SolarOpen",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
-    Groups: required("num_key_value_heads"),
+    ...routedHeader,
     A: required("head_dim"),
     E: required("n_routed_experts", "num_local_experts"),
     Shared: requiredAs("count", "n_shared_experts"),
@@ -94,7 +88,7 @@ export const solarOpen: Family = {
     partial_rotary_factor: 1,
     "rope_parameters.partial_rotary_factor": 1,
   },
-  names: { ...outerNames, ...attentionNames, ...attentionBiasNames, ...sharedExpertNames },
+  names: { ...decoderNames, ...attentionBiasNames, ...sharedExpertNames },
   ignoredPrefixes: blocksAfterLast,
 };
 
@@ -113,7 +107,7 @@ export const dots1: Family = {
     layer_types: everyFull,
     max_window_layers: beyondWindows,
   },
-  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...sharedExpertNames },
+  names: { ...decoderNames, ...queryKeyNormNames, ...sharedExpertNames },
 };
 
 export const ernie45Moe: Family = {
@@ -140,8 +134,7 @@ export const ernie45Moe: Family = {
     moe_norm_min: 1e-12,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...sharedExpertNames,
     "model.layers.*.mlp.moe_statics.e_score_correction_bias": { row: "blocks.*.feed.moe.gate.bias" },
   },
@@ -169,8 +162,7 @@ export const hunyuanV1Moe: Family = {
     ...ropeTypeIs(byAlpha),
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     ...mixtureNames("feed.moe"),
     ...swigluNames("model.layers.*.mlp.shared_mlp", "blocks.*.feed.shared"),

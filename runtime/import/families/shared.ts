@@ -1,5 +1,5 @@
 // What several families have in common: header values, accepted settings of config.json, and names of weights.
-import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup } from "../family.ts";
+import { type ConfigValue, type Count, type Family, type Json, type Kind, lookup, lookupFirst } from "../family.ts";
 
 export const required = (...keys: string[]): ConfigValue => ({ keys });
 export const requiredAs = (kind: Kind, ...keys: string[]): ConfigValue => ({ keys, kind });
@@ -17,11 +17,15 @@ export const denseHeader: Family["header"] = {
   std: { keys: ["initializer_range"], fallback: null },
 };
 export const mixtureHeader: Family["header"] = { ...denseHeader, K: required("num_experts_per_tok") };
+export const routedHeader: Family["header"] = {
+  ...mixtureHeader,
+  H: required("moe_intermediate_size"),
+  Groups: required("num_key_value_heads"),
+};
+/** Where config.json has a number of RoPE for blocks of one kind. */
+export const ropeOf = (kind: string, key: string): string => `rope_parameters.${kind}.${key}`;
 export const ropeKeys = (key: string): string[] => [`rope_parameters.${key}`, `rope_scaling.${key}`];
-export const ropeSetting = (config: Json, key: string): unknown =>
-  ropeKeys(key)
-    .map((path) => lookup(config, path))
-    .find((x) => x !== undefined);
+export const ropeSetting = (config: Json, key: string): unknown => lookupFirst(config, ropeKeys(key));
 /** The type of RoPE; older files call it `type`. */
 export const ropeType = (config: Json): unknown =>
   ropeSetting(config, "rope_type") ?? ropeSetting(config, "type") ?? "default";
@@ -48,6 +52,8 @@ export const attentionNames = {
   "model.layers.*.self_attn.v_proj.weight": "blocks.*.attention.value.weight",
   "model.layers.*.self_attn.o_proj.weight": "blocks.*.attention.output.weight",
 };
+/** Most decoders' names, but for what follows attention. */
+export const decoderNames: Family["names"] = { ...outerNames, ...attentionNames };
 export const queryKeyNormNames: Family["names"] = {
   "model.layers.*.self_attn.q_norm.weight": "blocks.*.attention.query_norm.weight",
   "model.layers.*.self_attn.k_norm.weight": "blocks.*.attention.key_norm.weight",
@@ -124,16 +130,29 @@ export function wordOfEach(key: string, words: readonly string[], usual: (i: num
     of(config) ? config[key] : `a list of ${words.join(" and ")}, one for each layer`;
   return { of, only };
 }
+export const attentionKinds = ["full_attention", "sliding_attention"] as const;
+/** Which blocks see all and which have a window, as `layer_types` says. */
+export const nearOrFar = (seesAll: (i: number, layers: number) => boolean): ReturnType<typeof wordOfEach> =>
+  wordOfEach("layer_types", attentionKinds, (i, layers) => attentionKinds[seesAll(i, layers) ? 0 : 1]);
+/** Which blocks are dense and which are mixtures, as `mlp_layer_types` says. */
+export const denseOrSparse = (isDense: (i: number) => boolean): ReturnType<typeof wordOfEach> =>
+  wordOfEach("mlp_layer_types", ["dense", "sparse"], (i) => (isDense(i) ? "dense" : "sparse"));
+/** The same of each config.json: of so many blocks that `first_k_dense_replace` says, if no list says more, else of the `usual` number. */
+export const denseBefore =
+  (usual: number) =>
+  (config: Json): ReturnType<typeof wordOfEach> => {
+    const dense = wholeOr(config["first_k_dense_replace"], usual) ?? 0;
+    return denseOrSparse((i) => i < dense);
+  };
 /**
  * The kind of attention of each block, as `layer_types` says, or, where it does not, windows but for each so many-th block (`sliding_window_pattern`), by default the `usual`-th.
  * `only`: the only accepted values of both keys.
  */
 export function windowPattern(usual: number) {
-  const kinds = ["full_attention", "sliding_attention"];
   const everyIn = (config: Json): number | undefined => wholeOr(config["sliding_window_pattern"], usual) || undefined;
   const words = (config: Json): ReturnType<typeof wordOfEach> => {
     const every = everyIn(config) ?? 1;
-    return wordOfEach("layer_types", kinds, (i) => ((i + 1) % every === 0 ? "full_attention" : "sliding_attention"));
+    return nearOrFar((i) => (i + 1) % every === 0);
   };
   const only: Family["supported"] = {
     layer_types: (config: Json) => words(config).only(config),

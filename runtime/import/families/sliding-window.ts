@@ -2,12 +2,11 @@
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
-  attentionNames,
+  decoderNames,
   denseHeader,
   everyFourth,
   layersBy,
   mixtureHeader,
-  outerNames,
   required,
   requiredAs,
   ropeFactor,
@@ -62,8 +61,7 @@ export const gptOss: Family = {
     ...Object.fromEntries([...ropeKeys("attention_factor"), ...ropeKeys("mscale_all_dim")].map((key) => [key, null])),
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...attentionBiasNames,
     "model.layers.*.self_attn.sinks": "blocks.*.attention.sinks",
     "model.layers.*.mlp.router.weight": "blocks.*.feed.gate.weight",
@@ -100,8 +98,7 @@ export const gemma2: Family = {
     use_bidirectional_attention: false,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
     "model.layers.*.post_attention_layernorm.weight": "blocks.*.after1.weight",
     "model.layers.*.pre_feedforward_layernorm.weight": "blocks.*.norm2.weight",
@@ -145,8 +142,7 @@ export const llama4Text: Family = {
     moe_layers: everyStep,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...swigluNames("model.layers.*.feed_forward", "blocks.*.feed.dense"),
     ...swigluNames("model.layers.*.feed_forward.shared_expert", "blocks.*.feed.shared"),
     "model.layers.*.feed_forward.router.weight": "blocks.*.feed.router.weight",

@@ -2,21 +2,22 @@
 import type { ConfigValue, Family, Json } from "../family.ts";
 import { granitemoeshared } from "./granite.ts";
 import {
-  attentionNames,
+  attentionKinds,
+  decoderNames,
   headWidth,
-  mixtureHeader,
   mixtureNames,
   nearAndFar,
-  outerNames,
+  nearOrFar,
   queryKeyNormNames,
   required,
   requiredAs,
+  ropeOf,
   ropeThetaKeys,
+  routedHeader,
   sharedExpertNames,
   stackedExpertNames,
   unbiasedSettings,
   windowOf,
-  wordOfEach,
 } from "./shared.ts";
 
 interface Spacing {
@@ -98,16 +99,13 @@ export const granitemoeSwa: Family = {
 };
 
 const allSparse = ({ num_hidden_layers: layers }: Json): string[] => Array(Number(layers)).fill("sparse");
-const ropeOf = (kind: string, key: string): string => `rope_parameters.${kind}.${key}`;
 export const mellum: Family = {
   type: "mellum",
   model: "Mellum",
   file: "windowed",
   header: {
-    ...mixtureHeader,
+    ...routedHeader,
     ...spaced(() => "full_attention"),
-    H: required("moe_intermediate_size"),
-    Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     base: required(ropeOf("full_attention", "rope_theta")),
@@ -124,23 +122,19 @@ export const mellum: Family = {
     [ropeOf("full_attention", "partial_rotary_factor")]: 1,
     [ropeOf("sliding_attention", "partial_rotary_factor")]: 1,
   },
-  ropeKinds: ["full_attention", "sliding_attention"],
-  names: { ...outerNames, ...attentionNames, ...queryKeyNormNames, ...mixtureNames("feed") },
+  ropeKinds: attentionKinds,
+  names: { ...decoderNames, ...queryKeyNormNames, ...mixtureNames("feed") },
   ignoredPrefixes: () => ["mtp."],
 };
 
-const kolibri = wordOfEach("layer_types", ["full_attention", "sliding_attention"], (i) =>
-  i % 5 === 4 ? "full_attention" : "sliding_attention",
-);
+const kolibri = nearOrFar((i) => i % 5 === 4);
 export const kolibri1: Family = {
   type: "kolibri1",
   model: "Kolibri1",
   file: "windowed",
   header: {
-    ...mixtureHeader,
-    H: required("moe_intermediate_size"),
+    ...routedHeader,
     F: required("shared_expert_intermediate_size"),
-    Groups: required("num_key_value_heads"),
     A: required("head_dim"),
     E: required("num_experts", "num_local_experts"),
     base: { keys: ropeThetaKeys, fallback: 10000 },
@@ -149,8 +143,7 @@ export const kolibri1: Family = {
   },
   supported: { ...unbiasedSettings, layer_types: kolibri.only },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...sharedExpertNames,
     "model.layers.*.post_attn_norm.weight": "blocks.*.after1.weight",

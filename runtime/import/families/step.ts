@@ -1,13 +1,14 @@
 // Step-3.5-Flash and the text model of Step-3.7-Flash, as released and as transformers writes them: windows beside blocks that see all, and limits in some blocks.
-import { type Blocks, type ConfigValue, type Family, type Json, type Kind, lookup } from "../family.ts";
+import { type Blocks, type ConfigValue, type Family, type Json, type Kind, lookup, lookupFirst } from "../family.ts";
 import {
-  attentionNames,
+  attentionKinds,
   blocksAfterLast,
+  decoderNames,
   denseHeader,
   nearAndFar,
-  outerNames,
   queryKeyNormNames,
   required,
+  ropeOf,
   swigluNames,
   windowOf,
 } from "./shared.ts";
@@ -22,8 +23,7 @@ function listOf(config: Json, key: string): readonly unknown[] | undefined {
 const isMissing = (config: Json, key: string): boolean => lookup(config, key) === undefined;
 const each = <T>(config: Json, of: (i: number) => T): T[] =>
   Array.from({ length: Number(config["num_hidden_layers"]) }, (_, i) => of(i));
-const kindsOfAttention = ["full_attention", "sliding_attention"] as const;
-type Attention = (typeof kindsOfAttention)[number];
+type Attention = (typeof attentionKinds)[number];
 
 function attentionOf(config: Json): readonly unknown[] | undefined {
   if (isMissing(config, "layer_types")) return each(config, () => "full_attention");
@@ -57,7 +57,7 @@ const words = (all: string): string => `a list of ${all}, one for each layer`;
 
 /** What stands under the first key, or in the list of the second at the first block of a kind. */
 const ofKind = (config: Json, kind: Attention, key: string, list: string): unknown => {
-  const at = lookup(config, `rope_parameters.${kind}.${key}`);
+  const at = lookup(config, ropeOf(kind, key));
   if (at !== undefined) return at;
   const all = lookup(config, list);
   return Array.isArray(all) ? all[attentionOf(config)?.indexOf(kind) ?? 0] : all;
@@ -70,7 +70,7 @@ const rope = (
   as: Kind,
   by: (config: Json) => number = () => 1,
 ): ConfigValue => ({
-  keys: [`rope_parameters.${kind}.${key}`, list],
+  keys: [ropeOf(kind, key), list],
   kind: as,
   from: (config) => {
     const is = ofKind(config, kind, key, list) ?? usual;
@@ -86,10 +86,7 @@ const base = (kind: Attention): ConfigValue => rope(kind, "rope_theta", "rope_th
 
 /** Llama 3.1's stretching, which only the blocks that see all may have. */
 const scalingKeys = (key: string): string[] => [`rope_parameters.full_attention.${key}`, `rope_scaling.${key}`];
-const scaling = (config: Json, key: string): unknown =>
-  scalingKeys(key)
-    .map((one) => lookup(config, one))
-    .find((x) => x !== undefined);
+const scaling = (config: Json, key: string): unknown => lookupFirst(config, scalingKeys(key));
 const stretching = ["factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"];
 function onlyType(config: Json): string {
   if ((scaling(config, "rope_type") ?? "default") === "default") return "default";
@@ -196,7 +193,7 @@ export const step35: Family = {
     hidden_act: "silu",
     attention_bias: false,
     mlp_bias: false,
-    layer_types: listed("layer_types", attentionOf, words(kindsOfAttention.join(" and "))),
+    layer_types: listed("layer_types", attentionOf, words(attentionKinds.join(" and "))),
     mlp_layer_types: listed("mlp_layer_types", mixturesOf, words("dense and sparse")),
     moe_layers_enum: listed("moe_layers_enum", mixturesOf, "numbers of layers, with commas"),
     per_layer_config: headsByLayer,
@@ -219,10 +216,9 @@ export const step35: Family = {
     zero_centered: true,
     moe_router_activation: "sigmoid",
   },
-  ropeKinds: kindsOfAttention,
+  ropeKinds: attentionKinds,
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     "model.layers.*.self_attn.g_proj.weight": "blocks.*.attention.gate.weight",
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),

@@ -1,12 +1,11 @@
 // Families with three blocks of sliding-window attention, then one of full attention without positions: K-EXAONE, Trinity.
 import type { ConfigValue, Family, Json } from "../family.ts";
 import {
-  attentionNames,
+  decoderNames,
   denseFirst,
   everyFourth,
   layersBy,
   mixtureHeader,
-  outerNames,
   queryKeyNormNames,
   required,
   requiredAs,
@@ -56,8 +55,7 @@ export const exaoneMoe: Family = {
     sliding_window_pattern: ({ sliding_window_pattern: pattern }: Json) => (pattern === 4 ? 4 : "LLLG"),
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...sharedExpertNames,
     "model.layers.*.mlp.e_score_correction_bias": "blocks.*.feed.moe.gate.bias",
@@ -96,8 +94,7 @@ export const afmoe: Family = {
     topk_group: 1,
   },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...queryKeyNormNames,
     ...swigluNames("model.layers.*.mlp", "blocks.*.feed"),
     ...swigluNames("model.layers.*.mlp.experts.*", "blocks.*.feed.moe.experts.*"),

@@ -3,12 +3,11 @@ import { type ConfigValue, type Count, type Family, type Json, lookup, type Pack
 import { qwen2, qwen3 } from "./dense.ts";
 import { qwen3Moe } from "./qwen.ts";
 import {
-  attentionNames,
   constant,
+  decoderNames,
   denseHeader,
   headWidth,
   leadingDense,
-  outerNames,
   required,
   requiredAs,
   ropeKeys,
@@ -134,8 +133,7 @@ export const ariaText: Family = {
   },
   supported: { ...unbiasedSettings, mlp_bias: false },
   names: {
-    ...outerNames,
-    ...attentionNames,
+    ...decoderNames,
     ...swigluNames("model.layers.*.mlp.shared_experts", "blocks.*.feed.shared"),
     "model.layers.*.mlp.router.weight": "blocks.*.feed.moe.gate.weight",
     "model.layers.*.mlp.experts.fc1.weight": {

@@ -1,17 +1,15 @@
 // YaRN's settings in config.json, as transformers reads them.
-import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
+import { type ConfigValue, type Family, type Json, lookupFirst } from "../family.ts";
 
 /** Where config.json has a setting of RoPE: dotted paths, the first that is present. */
 type KeysOf = (key: string) => readonly string[];
-const said = (config: Json, keys: readonly string[]): unknown =>
-  keys.map((key) => lookup(config, key)).find((x) => x !== undefined);
 /** The type of RoPE; older files call it `type`. */
 export const typeAt = (config: Json, keysOf: KeysOf): unknown =>
-  said(config, keysOf("rope_type")) ?? said(config, keysOf("type")) ?? "default";
+  lookupFirst(config, keysOf("rope_type")) ?? lookupFirst(config, keysOf("type")) ?? "default";
 const grown = (factor: number, by: unknown): number => (factor > 1 ? 0.1 * Number(by) * Math.log(factor) + 1 : 1);
 /** What turned features are multiplied by, where `attention_factor` does not say it. */
 function usualHeat(config: Json, keysOf: KeysOf): number {
-  const [factor, one, all] = ["factor", "mscale", "mscale_all_dim"].map((key) => said(config, keysOf(key)));
+  const [factor, one, all] = ["factor", "mscale", "mscale_all_dim"].map((key) => lookupFirst(config, keysOf(key)));
   return Boolean(one) && Boolean(all)
     ? grown(Number(factor), one) / grown(Number(factor), all)
     : grown(Number(factor), 1);
@@ -30,7 +28,7 @@ export function yarnHeader(keysOf: KeysOf): Family["header"] {
     kind: "number",
     from: (config) => {
       if (typeAt(config, keysOf) !== "yarn") return without;
-      const is = said(config, keysOf(key)) ?? usual(config);
+      const is = lookupFirst(config, keysOf(key)) ?? usual(config);
       return typeof is === "number" && is >= least ? is : undefined;
     },
     must: `a number of at least ${least}`,

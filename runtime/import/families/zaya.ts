@@ -1,12 +1,20 @@
 // ZAYA: convolved queries and keys, and gates that hand on what they have made of a row.
 import { type ConfigValue, type Family, type Json, lookup } from "../family.ts";
-import { constant, denseHeader, outerNames, required, stackedExpertNames, windowOf, wordOfEach } from "./shared.ts";
+import {
+  constant,
+  denseHeader,
+  outerNames,
+  required,
+  ropeOf,
+  stackedExpertNames,
+  windowOf,
+  wordOfEach,
+} from "./shared.ts";
 
 const kinds = ["hybrid", "hybrid_sliding"] as const;
 type Kind = (typeof kinds)[number];
 const attention = wordOfEach("layer_types", kinds, () => "hybrid");
 const isNear = (type: unknown): boolean => type === "hybrid_sliding";
-const ropeOf = (kind: Kind, key: string): string => `rope_parameters.${kind}.${key}`;
 /** A number of a kind's RoPE; where nothing is said of RoPE, or no block is of the kind, `alone`. */
 const rope = (kind: Kind, key: string, alone: number, part?: (config: Json) => number): ConfigValue => ({
   keys: [ropeOf(kind, key)],
