@@ -73,13 +73,7 @@ const launchesByOp: Readonly<Partial<Record<string, (request: LaunchRequest) => 
   cutoff: cutoffLaunches,
   route: routeLaunches,
   attention: attentionLaunches,
-  attention_backward: ({ node, choices }) =>
-    usesHeadTasks(node, choices)
-      ? [{ kind: "attention_heads", write: (d) => attentionHeads(d, node) }]
-      : [
-          { kind: "attention_queries", write: (d) => attentionQueries(d, node) },
-          { kind: "attention_keys", write: (d) => attentionKeys(d, node) },
-        ],
+  attention_backward: attentionBackwardLaunches,
 };
 
 function attentionLaunches({ node, choices }: LaunchRequest): readonly Launch[] {
@@ -94,6 +88,14 @@ function attentionLaunches({ node, choices }: LaunchRequest): readonly Launch[] 
   return [
     { kind: "attention_pieces", write: (d) => attention(d, node, pieces) },
     { kind: "attention_join", write: (d) => attentionJoin(d, node, pieces), nodes: [] },
+  ];
+}
+function attentionBackwardLaunches({ node, choices, isRead }: LaunchRequest): readonly Launch[] {
+  const dbias = node.results[3] && isRead(node.results[3]) ? node.results[3] : null;
+  if (usesHeadTasks(node, choices)) return [{ kind: "attention_heads", write: (d) => attentionHeads(d, node, dbias) }];
+  return [
+    { kind: "attention_queries", write: (d) => attentionQueries(d, node, dbias) },
+    { kind: "attention_keys", write: (d) => attentionKeys(d, node) },
   ];
 }
 function topKLaunches({ node, choices }: LaunchRequest): readonly Launch[] {

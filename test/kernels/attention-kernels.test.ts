@@ -284,14 +284,44 @@ test("a query alone has the bits that it has among few, and asks for the keys an
       }
   }
 });
-test("attention with its scores transposed", () => {
-  const all = opSamples()
-    .filter(({ node }) => node.op.name.startsWith("attention"))
-    .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices: small }) }));
+/** The backward is two kernels. */
+const two: Choices = { ...small, attention: { ...attention, transposed: { ...transposed, heads: 99 } } };
+test("attention with its scores transposed, and its backward by heads or in two kernels", () => {
+  const samples = opSamples().filter(({ node }) => node.op.name.startsWith("attention"));
+  const all = [small, two].flatMap((choices) =>
+    samples
+      .filter(({ node }) => choices === small || node.op.name === "attention_backward")
+      .map((s) => ({ ...s, sequence: lower(graphOf(s.node.results), { emit: emitHost, choices }) })),
+  );
   const kernels = kernelsOf(all.map((s) => s.sequence));
   const kinds = new Set(kernels.map((k) => /^attention_[a-z]+/.exec(k.name)?.[0]));
-  for (const kind of ["transposed", "heads", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind); // keys: where a bias has a gradient
+  for (const kind of ["transposed", "heads", "queries", "keys"]) assert.ok(kinds.has(`attention_${kind}`), kind);
   compareOps(all, compiled(kernels, ["-Og"]));
+});
+test("the gradient of a bias is 0 wherever the mask hides blocks of keys, and is not written if nothing reads it", () => {
+  const g = new GraphBuilder(ops);
+  const p = (name: string, ...shape: number[]): Value => b.param(g, name, { dtype: "f32", shape });
+  const iota = (n: number): Value => b.broadcastTo(g, b.iota(g, n), [2, n]);
+  const args = [p("q", 2, 1, 2, 37, 5), p("k", 2, 1, 53, 5), p("v", 2, 1, 53, 6), iota(37), iota(53)];
+  const before = { at: 1, seen: -1, plus: 0, pair: 0 };
+  const attrs = { scale: 2, bounds: [before, { at: -1, seen: 1, plus: 9, pair: 0 }] };
+  const bias = p("bias", 2, 1, 2, 37, 53);
+  const { results } = b.make(g, "attention", [...args, bias], attrs);
+  const flows = [results[1] as Value, p("delta", 2, 1, 2, 37), p("dout", 2, 1, 2, 37, 6)];
+  const back = b.make(g, "attention_backward", [...args, ...flows, bias], attrs).results;
+  for (const [choices, kernel] of [
+    [small, "attention_heads"],
+    [two, "attention_queries"],
+  ] as const)
+    for (const wanted of [back, back.slice(0, 3)]) {
+      const graph = graphOf(wanted);
+      const sequence = lower(graph, { emit: emitHost, choices });
+      const found = kernelsOf([sequence]).find((x) => x.name.startsWith(kernel));
+      assert.is(found?.text.includes("dbias"), wanted === back, kernel);
+      const [got = [], other] = [1, 3].map((threads) => runSequence(sequence, storesOf(valuesOf(graph)), threads));
+      assert.equal(other, got);
+      compare(kernel, graph, got);
+    }
 });
 test("attention keeps nothing of T x T", () => {
   const [B, T, heads] = [2, 40, 2];

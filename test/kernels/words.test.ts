@@ -43,15 +43,16 @@ function products(): Graph {
   );
 }
 /** Attention of 37 queries to 53 keys, causal, and its gradients. */
-function attended(width: number): Graph {
+function attended(width: number, biased = false): Graph {
   const g = new GraphBuilder(ops);
   const positions = (n: number, start: number): Value => b.broadcastTo(g, b.sub(g, b.iota(g, n), start), [2, n]);
   const [q, k, v] = [p(g, "q", 2, 2, 2, 37, width), p(g, "k", 2, 2, 53, width), p(g, "v", 2, 2, 53, width)];
   const args = [q, k, v, positions(37, -9), positions(53, 2)];
   const attrs = { scale: 0.5, bounds: [{ at: 1, seen: -1, plus: 0, pair: 0 }] };
-  const { results } = b.make(g, "attention", args, attrs);
+  const bias = biased ? [b.param(g, "bias", { dtype: "f32", shape: [2, 2, 2, 37, 53] })] : [];
+  const { results } = b.make(g, "attention", [...args, ...bias], attrs);
   const flows = [b.param(g, "delta", { dtype: "f32", shape: [2, 2, 2, 37] }), p(g, "dout", 2, 2, 2, 37, width)];
-  const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows], attrs);
+  const back = b.make(g, "attention_backward", [...args, results[1] as Value, ...flows, ...bias], attrs);
   return graphOf([...results, ...back.results]);
 }
 const text = (graph: Graph, choices: Choices): string =>
@@ -139,12 +140,14 @@ if (hasBf16Dot) {
     const transposed = { queries: 16, heads: 1, maxGradients: 1 << 20 };
     const attention = { ...inWords.attention, transposed, fewQueries: 0, tile: () => ({ rows: 4, block: 16 }) };
     const choices: Choices = { ...inWords, attention };
-    for (const [width, texts] of [
-      [5, /const auto keys = pack_word_rows/],
-      [6, /in_words\(keys_rows\)/],
-      [32, /in_words\(values_rows\)/],
+    for (const [width, texts, biased] of [
+      [5, /const auto keys = pack_word_rows/, false],
+      [6, /in_words\(keys_rows\)/, false],
+      [32, /in_words\(values_rows\)/, false],
+      [5, /const auto q = pack_word_rows/, true],
+      [32, /in_words\(q_rows\)/, true],
     ] as const) {
-      const graph = attended(width);
+      const graph = attended(width, biased);
       assert.match(text(graph, choices), texts);
       const got = run(graph, choices, 1);
       compare(`width ${width}`, graph, got, 2 ** -6);

@@ -19,8 +19,8 @@ import {
 } from "./attention-operands.ts";
 import { type VisibleRange, visibleRange } from "./mask-bounds.ts";
 
-/** Writes dq and the gradient of the bias: one task for a block of queries. */
-export function attentionQueries(d: Draft, node: Node): void {
+/** Writes dq and, if it is given, the gradient of the bias: one task for a block of queries. */
+export function attentionQueries(d: Draft, node: Node, dbias: Value | null): void {
   const o = backwardOperands(d, node);
   const { rows, block } = o;
   const { B, G, R, T, U, A, C } = o.sizes;
@@ -29,7 +29,6 @@ export function attentionQueries(d: Draft, node: Node): void {
   const q = d.k.stage("q", [rows, A], [m.n, num(A)], o.element(o.q, [b, g, r], m));
   const doutTile = d.k.stage("d_out", [rows, C], [m.n, num(C)], o.element(o.dout, [b, g, r], m));
   const dq = d.k.tile("acc", "dq", [rows, roundUp(A, 16)]);
-  const dbias = node.results[3];
   const all: VisibleRange = {
     from: num(0),
     to: num(U),
@@ -55,7 +54,7 @@ interface BlockOfQueries {
   /** The gradient of its output. */
   readonly doutTile: Tile;
   readonly dq: Tile;
-  readonly dbias: Value | undefined;
+  readonly dbias: Value | null;
 }
 /** Adds the contribution of a block c of keys to the gradient of a block of queries. */
 function addKeyBlock(d: Draft, o: BackwardOperands, queries: BlockOfQueries, c: Block, needsMask: Expr | null): void {

@@ -35,14 +35,11 @@ import { visibleRange } from "./mask-bounds.ts";
 /** Whether the forward uses this form: the target supports it, there are enough queries, and there is no bias (it would be read by columns). */
 export const usesTransposedScores = (node: Node, { attention: { transposed, fewQueries } }: Choices): boolean =>
   transposed !== null && item(shapeOf(item(node.args, 0)), 3) > fewQueries && !attentionOf(node).bias;
-/**
- * Whether the backward uses one kernel with a task for each head of keys: there are enough heads, the gradients of one head are small enough, and no
- * gradient of a bias is wanted.
- */
+/** Whether the backward uses one kernel with a task for each head of keys: there are enough heads, and the gradients of one head are small enough. */
 export function usesHeadTasks(node: Node, { attention: { transposed } }: Choices): boolean {
   const [B = 0, G = 0, U = 0, A = 0] = shapeOf(item(node.args, 1));
   const gradients = U * (A + item(shapeOf(item(node.args, 2)), 3));
-  return transposed !== null && !node.results[3] && B * G >= transposed.heads && gradients <= transposed.maxGradients;
+  return transposed !== null && B * G >= transposed.heads && gradients <= transposed.maxGradients;
 }
 
 /** Writes `out` and each row's log-sum-exp: one task for a block of queries. */
@@ -180,9 +177,13 @@ interface KeyHead {
   readonly g: Expr;
   readonly sumK: Buffer;
   readonly sumV: Buffer;
+  /** Whether rows of scores are queries, as a bias lies, and not keys. */
+  readonly byQueries: boolean;
+  /** The gradient of the bias, if it is read. */
+  readonly dbias: Value | null;
 }
-/** Writes dq, dk and dv: one task for each head of keys, which sums its dk and dv in local buffers. */
-export function attentionHeads(d: Draft, node: Node): void {
+/** Writes dq, dk, dv and, if it is given, the gradient of the bias: one task for each head of keys, which sums its dk and dv in local buffers. */
+export function attentionHeads(d: Draft, node: Node, dbias: Value | null): void {
   const o = backwardOperands(d, node);
   const { B, G, R, T, U, A, C } = o.sizes;
   const [b = num(0), g = num(0)] = unflatten(d.k.task("h", B * G).at, [B, G]);
@@ -190,7 +191,7 @@ export function attentionHeads(d: Draft, node: Node): void {
   for (const to of [sumK, sumV])
     d.k.for("i", num(0), num(U), 1, ({ at }) => d.k.par(num(item(to.shape, 1)), (a) => d.k.store(to, [at, a], f32(0))));
   const form = formOf(d, [...node.args.slice(0, 3), o.dout]);
-  const head = { o, form, b, g, sumK, sumV };
+  const head = { o, form, b, g, sumK, sumV, byQueries: o.bias !== undefined, dbias };
   d.k.for("r", num(0), num(R), 1, ({ at: r }) =>
     d.k.for("c", num(0), num(T), queriesPerBlock(d, T), (c) => addQueryBlock(d, head, r, c)),
   );
@@ -202,20 +203,31 @@ export function attentionHeads(d: Draft, node: Node): void {
 }
 /** Adds the contribution of a block c of queries to the gradients of all keys that it sees, and stores the block's dq. */
 function addQueryBlock(d: Draft, head: KeyHead, r: Expr, c: Block): void {
-  const { o, form, b, g } = head;
+  const { o, form, b, g, byQueries } = head;
   const { T, A, C } = o.sizes;
   const [queries, wideA, wideC] = [queriesPerBlock(d, T), roundUp(A, 16), roundUp(C, 16)];
   const own = [b, g, r];
-  const q = d.k.stage("q", [A, queries], [num(A), c.n], o.transposedElement(o.q, own, c), form);
-  const doutTile = d.k.stage("d_out", [C, queries], [num(C), c.n], o.transposedElement(o.dout, own, c), form);
-  const queryRows = d.k.stage("q_rows", [queries, wideA], [c.n, num(A)], o.element(o.q, own, c), form);
-  const doutRows = d.k.stage("d_out_rows", [queries, wideC], [c.n, num(C)], o.element(o.dout, own, c), form);
+  const stage = (name: string, x: Value, width: number): Tile =>
+    byQueries
+      ? d.k.stage(name, [queries, width], [c.n, num(width)], o.element(x, own, c), form)
+      : d.k.stage(name, [width, queries], [num(width), c.n], o.transposedElement(x, own, c), form);
+  const [q, doutTile] = [stage("q", o.q, A), stage("d_out", o.dout, C)];
+  const queryRows = d.k.stage("query_rows", [queries, wideA], [c.n, num(A)], o.element(o.q, own, c), form);
+  const doutRows = d.k.stage("flow_rows", [queries, wideC], [c.n, num(C)], o.element(o.dout, own, c), form);
   const dq = d.k.tile("acc", "dq", [queries, wideA]);
   const { from, to, skip, needsMask } = visibleRange(d, o, { b, side: "at", block: c }, 1);
+  if (head.dbias && o.attrs.bounds.length > 0) clearBiasGradient(d, head, head.dbias, [r, c]);
   const step = (m: Block): void =>
     addKeyBlock(d, head, { r, c, m, q, doutTile, queryRows, doutRows, dq, needsMask: needsMask(m) });
   d.k.for("m", from, to, o.block, step, skip);
   storeQueryGradient(d, o, [b, g, r], c, dq);
+}
+/** The gradient of the bias is 0 where blocks of keys are not visited. */
+function clearBiasGradient(d: Draft, { o, b, g }: KeyHead, dbias: Value, [r, c]: readonly [Expr, Block]): void {
+  const result = d.output(dbias, "dbias");
+  d.k.for("i", num(0), c.n, 1, ({ at: i }) =>
+    d.k.par(num(o.sizes.U), (u) => d.k.store(result, [b, g, r, plus(c, i), u], f32(0))),
+  );
 }
 /** A block c of queries with a block m of keys. */
 interface BlockPair {
@@ -229,39 +241,55 @@ interface BlockPair {
   readonly dq: Tile;
   readonly needsMask: Expr | null;
 }
-function addKeyBlock(
+/** The scores of a block pair and the gradients of its probabilities, keys by queries, or `byQueries` turned. */
+function scoresAndFlows(
   d: Draft,
-  head: KeyHead,
-  { r, c, m, q, doutTile, queryRows, doutRows, dq, needsMask }: BlockPair,
-): void {
-  const { o, form, b, g, sumK, sumV } = head;
+  { o, form, b, g, byQueries }: KeyHead,
+  { c, m, q, doutTile }: BlockPair,
+): readonly [scores: Tile, dp: Tile] {
   const { A, C } = o.sizes;
-  const [queries, wideA, wideC] = [item(q.shape, 1), roundUp(A, 16), roundUp(C, 16)];
-  const keys = d.k.stage("keys", [o.block, A], [m.n, num(A)], o.element(o.k, [b, g], m), form);
-  const values = d.k.stage("values", [o.block, C], [m.n, num(C)], o.element(o.v, [b, g], m), form);
+  const queries = item(doutTile.shape, byQueries ? 0 : 1);
+  const product = (name: string, of: string, x: Value, own: Tile, width: number): Tile => {
+    const keys = byQueries
+      ? d.k.stage(of, [width, o.block], [num(width), m.n], o.transposedElement(x, [b, g], m), form)
+      : d.k.stage(of, [o.block, width], [m.n, num(width)], o.element(x, [b, g], m), form);
+    const to = d.k.tile("acc", name, byQueries ? [queries, o.block] : [o.block, queries]);
+    d.k.mma(byQueries ? own : keys, [byQueries ? keys : own], [to], [byQueries ? c.n : m.n, num(width)]);
+    return to;
+  };
+  return [product("scores", "keys", o.k, q, A), product("d_scores", "values", o.v, doutTile, C)];
+}
+function addKeyBlock(d: Draft, head: KeyHead, pair: BlockPair): void {
+  const { o, form, b, g, sumK, sumV, byQueries, dbias } = head;
+  const { r, c, m, queryRows, doutRows, dq, needsMask } = pair;
+  const { A, C } = o.sizes;
+  const [wideA, wideC] = [roundUp(A, 16), roundUp(C, 16)];
+  const [scores, dp] = scoresAndFlows(d, head, pair);
   const rows = d.k.stage("key_rows", [o.block, wideA], [m.n, num(A)], o.element(o.k, [b, g], m), form);
-  const scores = d.k.tile("acc", "scores", [o.block, queries]);
-  d.k.mma(keys, [q], [scores], [m.n, num(A)]);
-  const dp = d.k.tile("acc", "d_scores", [o.block, queries]);
-  d.k.mma(values, [doutTile], [dp], [m.n, num(C)]);
-  const of = (i: Expr, j: Expr) => [[r, plus(c, j)], plus(m, i)] as const;
-  finishScores(d, o, [b, g], { tile: scores, valid: [m.n, c.n], of }, needsMask);
-  d.k.each(scores, [m.n, c.n], (i, j) => {
-    const at = [b, g, r, plus(c, j)];
+  const valid = byQueries ? ([c.n, m.n] as const) : ([m.n, c.n] as const);
+  const placed = (i: Expr, j: Expr) => {
+    const [query, key] = byQueries ? [i, j] : [j, i];
+    return [[r, plus(c, query)], plus(m, key)] as const;
+  };
+  finishScores(d, o, [b, g], { tile: scores, valid, of: placed }, needsMask);
+  d.k.each(scores, valid, (i, j) => {
+    const [query, key] = placed(i, j);
+    const at = [b, g, ...query];
     const p = d.k.letHere("p", probability(o, bent(o, load(scores, i, j)), o.reader.element(o.sums, at)));
     const less = o.reader.element(o.delta, at);
-    d.k.store(
-      dp,
-      [i, j],
-      softcapGradient(o, load(scores, i, j), callF32("mul", p, callF32("sub", load(dp, i, j), less))),
-    );
+    const ds = d.k.letHere("ds", callF32("mul", p, callF32("sub", load(dp, i, j), less)));
+    if (dbias) d.k.store(d.output(dbias, "dbias"), [...at, key], ds);
+    d.k.store(dp, [i, j], softcapGradient(o, load(scores, i, j), ds));
     d.k.store(scores, [i, j], p);
   });
   const partV = d.k.tileIn("dv_block", [o.block, wideC], load(sumV, m.at, num(0)));
   const partK = d.k.tileIn("dk_block", [o.block, wideA], load(sumK, m.at, num(0)));
-  const left = (acc: Tile): Tile => (form ? roundedOperand(d, form, acc, [m.n, c.n]) : acc);
-  d.k.mma(left(scores), [doutRows], [partV], [m.n, c.n]);
-  d.k.mma(left(dp), [queryRows], [partK], [m.n, c.n]);
-  if (form === null) return d.k.mmaTransposed(dp, rows, dq, [c.n, m.n]);
-  d.k.mma(roundedOperand(d, form, dp, [c.n, m.n], true), [rows], [dq], [c.n, m.n]);
+  const multiply = (left: Tile, isTurned: boolean, right: Tile, to: Tile, size: readonly [Expr, Expr]): void => {
+    if (form) d.k.mma(roundedOperand(d, form, left, size, isTurned), [right], [to], size);
+    else if (isTurned) d.k.mmaTransposed(left, right, to, size);
+    else d.k.mma(left, [right], [to], size);
+  };
+  multiply(scores, byQueries, doutRows, partV, [m.n, c.n]);
+  multiply(dp, byQueries, queryRows, partK, [m.n, c.n]);
+  multiply(dp, !byQueries, rows, dq, [c.n, m.n]);
 }
