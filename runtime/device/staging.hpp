@@ -225,19 +225,36 @@ template <class N, class F> FN void dispatch_few_rows(N rows, F f) {
 template <int N, int LD, class T> __attribute__((noinline)) void some_columns(vf (&w)[LANES], const T* p, ix n) {
   NO_UNROLL for (ix i = 0; i < LANES; i++) w[i] = ld_steps<N>(p + ix_min(i, n - 1) * LD);
 }
-/** Loads N * LANES steps of n columns from p on and transposes them, so that lanes are columns. Whole blocks prefetch what lies `ahead` of them. */
-template <int N, int LD, class T> FN void load_transposed(vf (&w)[LANES], const T* p, ix n, ix ahead) {
+/** N * LANES steps of LANES columns. As many lines are prefetched, one `APART` behind the other: half of them from `ahead` on, half from `more` on. */
+template <int N, int LD, int APART, class T> FN void whole_columns(vf (&w)[LANES], const T* p, const T* ahead, const T* more) {
+  constexpr ix HALF = LANES / 2;
+  UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld_steps<N>(p + i * LD); __builtin_prefetch(i < HALF ? ahead + i * APART : more + (i - HALF) * APART, 0, 2); }
+}
+/** Element `i` of columns of `depth` elements, one after the other. */
+template <int LD, class T> FN const T* element_of_columns(const T* columns, ix i, ix depth) {
+  if (depth == LD) return columns + i;
+  const u32 column = (u32)i / (u32)depth;
+  return columns + column * LD + (i - column * depth);
+}
+/**
+ * Loads N * LANES steps from k on of n columns at p and transposes them, so that lanes are columns. Whole blocks prefetch as many lines of the columns at `next`,
+ * in the order of memory: lines of the same steps, some KiB apart, take up to a third longer. Only where columns do not end with half a block's lines it is those.
+ */
+template <int N, int LD, class T> FN void load_transposed(vf (&w)[LANES], const T* p, ix n, const T* next, ix k, ix depth) {
+  constexpr ix STEPS = N * LANES, HALF = STEPS * LANES / 2;
   if (n < LANES) {
-    vf some[LANES]; some_columns<N, LD>(some, p, n);
+    vf some[LANES]; some_columns<N, LD>(some, p + k, n);
     UNROLL for (ix i = 0; i < LANES; i++) w[i] = some[i];
-  } else UNROLL for (ix i = 0; i < LANES; i++) { w[i] = ld_steps<N>(p + i * LD); __builtin_prefetch(p + i * LD + ahead, 0, 2); }
+  } else if (depth == LD || depth % HALF == 0) {
+    whole_columns<N, LD, STEPS>(w, p + k, element_of_columns<LD>(next, k * LANES, depth), element_of_columns<LD>(next, k * LANES + HALF, depth));
+  } else whole_columns<N, LD, LD>(w, p + k, next + k, next + k + LANES / 2 * LD);
   transpose(w);
 }
 /** Adds the products of blocks of N steps a lane, from step k on while there are whole ones; returns the first step that is left. */
-template <int N, int LD, int M, class A, class E> FN ix k_major_blocks(vf (&s)[M], const A& a, const E* p, ix ahead, ix n, ix k, ix depth) {
+template <int N, int LD, int M, class A, class E> FN ix k_major_blocks(vf (&s)[M], const A& a, const E* p, const E* next, ix n, ix k, ix depth) {
   vf w[LANES];
   NO_UNROLL for (; k + N * LANES <= depth; k += N * LANES) {
-    load_transposed<N, LD>(w, p + k, n, ahead);
+    load_transposed<N, LD>(w, p, n, next, k, depth);
     UNROLL for (int l = 0; l < LANES; l++) UNROLL for (int h = 0; h < N; h++) {
       const vf x = number_of<N>(w[l], h);
       UNROLL for (int i = 0; i < M; i++) s[i] = plus_product(a, s[i], splat(a.at(i, k + N * l + h)), x);
@@ -246,12 +263,12 @@ template <int N, int LD, int M, class A, class E> FN ix k_major_blocks(vf (&s)[M
   return k;
 }
 /** M rows x LANES columns, summed in the order of `micro_kernel`, so bit for bit the same. */
-template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_kernel_k_major(bool fresh, A a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
+template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void micro_kernel_k_major(bool fresh, A a, const E* p, const E* next, ix n, f32* acc, ix depth) {
   vf s[M];
   UNROLL for (int i = 0; i < M; i++) s[i] = fresh ? vf{} : *(vf*)(acc + i * C);
   ix k = 0;
-  if constexpr (per_word<E> > 1) k = k_major_blocks<per_word<E>, LD>(s, a, p, ahead, n, k, depth);
-  k = k_major_blocks<1, LD>(s, a, p, ahead, n, k, depth);
+  if constexpr (per_word<E> > 1) k = k_major_blocks<per_word<E>, LD>(s, a, p, next, n, k, depth);
+  k = k_major_blocks<1, LD>(s, a, p, next, n, k, depth);
   NO_UNROLL for (; k < depth; k++) {
     vf x = {};
     UNROLL for (ix l = 0; l < LANES; l++) if (l < n) x[l] = ld(f32{}, p + l * LD + k);
@@ -260,9 +277,15 @@ template <int M, int C, int LD, class A, class E> __attribute__((noinline)) void
   UNROLL for (int i = 0; i < M; i++) *(vf*)(acc + i * C) = s[i];
 }
 /** Calls `micro_kernel_k_major` for the number of rows, M to R. */
-template <int M, int R, int C, int LD, class A, class E> FN void rows_k_major(ix rows, bool fresh, const A& a, const E* p, ix ahead, ix n, f32* acc, ix depth) {
-  if constexpr (M < R) if (rows > M) return rows_k_major<M + 1, R, C, LD>(rows, fresh, a, p, ahead, n, acc, depth);
-  micro_kernel_k_major<M, C, LD>(fresh, tile_at(a, 0, depth), p, ahead, n, acc, depth);
+template <int M, int R, int C, int LD, class A, class E> FN void rows_k_major(ix rows, bool fresh, const A& a, const E* p, const E* next, ix n, f32* acc, ix depth) {
+  if constexpr (M < R) if (rows > M) return rows_k_major<M + 1, R, C, LD>(rows, fresh, a, p, next, n, acc, depth);
+  micro_kernel_k_major<M, C, LD>(fresh, tile_at(a, 0, depth), p, next, n, acc, depth);
+}
+/** Columns are prefetched so many bytes before they are read, or more: wide ones while those before them are read, narrow ones with those of the next operand. */
+constexpr ix COLUMNS_AHEAD = 1 << 13;
+template <int LD, class E> FN const E* next_columns(const KMajor<LD, E>& b, ix x) {
+  if (LANES * LD * (ix)sizeof(E) < COLUMNS_AHEAD) return b.next + x * LD;
+  return x + LANES < b.n ? b.p + (x + LANES) * LD : b.next;
 }
 /** acc += a @ b (see tile.hpp) for b's columns, rounded up to whole vectors. */
 template <class A, class N, class T, int LD, class E, int R, int C> FN void mma(bool fresh, const A& a, N rows, ix depth, const T& epilogue, const Rhs<KMajor<LD, E>, R, C>& o) {
@@ -272,7 +295,7 @@ template <class A, class N, class T, int LD, class E, int R, int C> FN void mma(
   NO_UNROLL for (ix c = 0; c < o.b.n; c += W) {
     const TileCoord part = {0, rows, c, W};
     if (epilogue.now) epilogue.before(part, [](const void* p) { __builtin_prefetch(p, 1, 2); });
-    NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<Count<N>::from(1), Count<N>::to(R), C, LD>(rows, fresh, a, o.b.p + x * LD, o.b.next - o.b.p, o.b.n - x, o.acc.d[0] + x, depth);
+    NO_UNROLL for (ix x = c; x < ix_min(c + W, o.b.n); x += LANES) rows_k_major<Count<N>::from(1), Count<N>::to(R), C, LD>(rows, fresh, a, o.b.p + x * LD, next_columns(o.b, x), o.b.n - x, o.acc.d[0] + x, depth);
     if (epilogue.now) epilogue.after(part);
   }
 }
