@@ -37,8 +37,10 @@ export function within(family: Family, weights: readonly string[] | undefined, f
     );
   const { root, at } = place;
   const beside = isNamedSo(place) ? at.slice(0, at.length - root.length) : ""; // the head stands beside `model`
+  const calledBlocks = weights?.some((name) => name.startsWith(`${at}blocks.`)) ?? false; // as transformers 5 writes Kimi K2.5
+  const own = (theirs: string): string => (calledBlocks ? theirs.replace(/^layers\./, "blocks.") : theirs);
   const placed = (theirs: string): string =>
-    theirs.startsWith(root) ? at + theirs.slice(root.length) : beside + theirs;
+    theirs.startsWith(root) ? at + own(theirs.slice(root.length)) : beside + theirs;
   const names = Object.fromEntries(Object.entries(family.names).map(([theirs, ours]) => [placed(theirs), ours]));
   return {
     ...family,

@@ -68,6 +68,16 @@ test("of two embeddings that which stands least deep is the text model's, and it
     assert.deepEqual(parametersOf(at), expected, place);
   }
 });
+test("layers are called blocks, as transformers writes those of Kimi K2.5's text model", () => {
+  const at = copy("kimi_k2", (c) => ({ model_type: "kimi_k25", text_config: { ...c, model_type: "deepseek_v3" } }));
+  const path = join(at, "model.safetensors");
+  const own = [...readSafetensors(path)].map(
+    ([name, t]) => [`language_model.${name.replace(".layers.", ".blocks.")}`, t] as const,
+  );
+  const image = ["vision_tower.encoder.blocks.0.norm0.weight", tensor("f32", [2], [1, 2])] as const;
+  writeSafetensors(path, new Map([...own, image]));
+  assert.deepEqual(parametersOf(at), parametersOf(join(hf, "kimi_k2")));
+});
 test("DeepSeekMoE is read as released by itself, and as DeepSeek-OCR's release has it", () => {
   const own = join(hf, "deepseek_ocr2_text");
   const { text_config: within } = readJson(join(own, "config.json")) as { text_config: Record<string, unknown> };
