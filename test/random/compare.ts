@@ -67,9 +67,16 @@ export interface Rounding {
   /** Operands of products are rounded to tf32 (11 bits). */
   readonly tf32: boolean;
 }
+/** What is interpreted, again and again. */
+interface Interpreted {
+  readonly values: readonly Value[];
+  readonly stores: Stores;
+  /** Values that no disturbance changes, such as random numbers: the first run finds them, the others read them. */
+  readonly settled: Map<Value, NdArray>;
+}
 /** Interprets a graph; without `how`, undisturbed. */
-function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rounding, how?: Perturbation): NdArray[] {
-  const known = new Map<Value, NdArray>();
+function evaluate({ values, stores, settled }: Interpreted, { exact, tf32 }: Rounding, how?: Perturbation): NdArray[] {
+  const known = new Map<Value, NdArray>(settled);
   /** The values that rounding changes, with the coarsest unit of those that they are computed from. */
   const inexact = new Map<Value, number>();
   const unitOf = (dtype: DType): number => (exact ? units.f64 : units[dtype]);
@@ -88,6 +95,7 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
     return { ...x, data: x.data.map((e, i) => e + step(e) * how.side * (i % 2 === 0 ? 1 : -1)) };
   };
   for (const node of topological(values)) {
+    if (node.results.every((r) => known.has(r))) continue;
     const store = storeOf(node);
     const args = node.args.map((a) => known.get(a) as NdArray);
     const given = node.args.map((a, i) => {
@@ -103,11 +111,13 @@ function evaluate(values: readonly Value[], stores: Stores, { exact, tf32 }: Rou
       store === null ? [...node.op.eval(given, node.attrs, types)] : [stores.get(store)?.data ?? new Float64Array()];
     if (how && comparesFloats(node)) made[0] = decided(made[0] as Float64Array, args, unitOf("bf16"), how.side);
     const off = rounds(node) || node.args.some((a) => inexact.has(a));
+    const settles = !rounds(node) && !comparesFloats(node) && node.args.every((a) => settled.has(a));
     node.results.forEach((r, i) => {
       const dtype = dtypeOf(r.type);
       const data = made[i] ?? new Float64Array();
       const array = { dtype, shape: dims(r.type), data: exact && isFloat(dtype) ? data : roundAll(dtype, data) };
       known.set(r, rounds(node) ? asStored(noisy(array, unitOf(dtype) * (1 + depthOf(node) / 16))) : array);
+      if (settles) settled.set(r, array);
       if (off && isFloat(dtype))
         inexact.set(r, Math.max(rounds(node) ? unitOf(dtype) : 0, ...node.args.map((a) => inexact.get(a) ?? 0)));
     });
@@ -146,9 +156,9 @@ export function expected(
   added: readonly (NdArray | undefined)[] = [],
 ): Expected[] {
   const rounding: Rounding = { exact: false, steep: false, tf32: false, ...asked };
-  const wants = evaluate(values, stores, rounding);
-  const estimate = (times: number): Expected[] =>
-    withSlack(wants, disturbed(values, stores, rounding, times), rounding, added);
+  const graph = { values, stores, settled: new Map<Value, NdArray>() };
+  const wants = evaluate(graph, rounding);
+  const estimate = (times: number): Expected[] => withSlack(wants, disturbed(graph, rounding, times), rounding, added);
   let again: Expected[] | undefined;
   return estimate(1).map((e, r) => ({ ...e, surer: () => item((again ??= estimate(10)), r) }));
 }
@@ -157,12 +167,12 @@ interface Disturbed {
   readonly made: readonly NdArray[];
   readonly scale: number;
 }
-function disturbed(values: readonly Value[], stores: Stores, rounding: Rounding, times: number): Disturbed[] {
+function disturbed(graph: Interpreted, rounding: Rounding, times: number): Disturbed[] {
   const small = runs * times;
   return Array.from({ length: small + (rounding.steep ? moreRuns * times : 0) }, (_, i) => {
     const most = i < small ? 1 : more;
     const draw = new Draw(`${i}, disturbed`);
-    const made = evaluate(values, stores, rounding, { draw, most, side: item([1, -1, 0], i % 3) });
+    const made = evaluate(graph, rounding, { draw, most, side: item([1, -1, 0], i % 3) });
     return { made, scale: timesOfSlack / most };
   });
 }
