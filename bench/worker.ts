@@ -41,7 +41,7 @@ async function run(job: Job, world: Workers): Promise<Ran> {
   const last: { times?: StepTimes } = {};
   const { executable, plan, report } = await opened(job, world, (times) => void (last.times = times));
   const steps = plan.entries.find((e) => e.name === "train")?.steps ?? [];
-  const text = readDataset([job.data]);
+  const text = await readDataset([job.data]);
   const [losses, timed]: [number[], StepSeconds[]] = [[], []];
   await executable.run("init", new Map(), { seed: 0, call: 0, step: 0 });
   for (let step = 0; step < job.warm + job.steps; step++) {

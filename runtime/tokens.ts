@@ -26,12 +26,32 @@ export interface Codec {
   encode(text: string): number[];
   /** The number of a token by its name; null if there is none. */
   named(token: string): number | null;
-  /** Encodes a file of training data. */
-  encodeFile(file: Uint8Array, path: string, progress?: Progress): Int32Array;
+  /** The tokens of a text, in order, as pieces of its bytes arrive. `encode` is given the parts that take long. */
+  encodeText(pieces: Iterable<Uint8Array>, path: string, encode: EncodePart): Iterable<Encoded | Promise<Encoded>>;
   /** How documents are encoded; null for token numbers, which are no text. */
   readonly documents: DocumentCodec | null;
+  /** Starts so many threads that encode as this codec does; null if it is too fast to need any, or they cannot be started. */
+  readonly openThreads: ((count: number) => EncodingThreads) | null;
   /** A decoder of the tokens that follow this prompt. */
   decoder(prompt: ArrayLike<number>): Decoder;
+}
+/** What came of a part of a file. */
+export type Encoded = Documents<Int32Array>;
+/** A part of a file that is encoded apart from the others: a text with no document in it, or lines that hold documents. `path` is for errors. */
+export type FilePart = { readonly path: string } & ({ readonly text: string } | LinesPart);
+export interface LinesPart {
+  readonly lines: readonly string[];
+  /** The number of the first, from 1 on. */
+  readonly first: number;
+  /** What comes before each document. */
+  readonly begin: readonly number[];
+  /** Whether each line is a pair of a source and an answer. */
+  readonly pairs: boolean;
+}
+export type EncodePart = (part: FilePart) => Encoded | Promise<Encoded>;
+export interface EncodingThreads {
+  readonly encode: (part: FilePart) => Promise<Encoded>;
+  close(): Promise<void>;
 }
 /** Encodes texts that begin and end, such as conversations. */
 export interface DocumentCodec {
@@ -65,6 +85,11 @@ export interface Documents<T extends { readonly length: number } = Tokens> {
   readonly tokens: T;
   /** Where each begins, in order: places in bytes of any number. */
   readonly starts: Float64Array;
+}
+/** A file's bytes, which may be read in pieces again and again. */
+export interface Bytes {
+  readonly length: number;
+  pieces(most?: number): Iterable<Uint8Array>;
 }
 /** A text as a single document. */
 export const oneDocument = <T extends { readonly length: number }>(tokens: T): Documents<T> => ({
@@ -112,7 +137,10 @@ const bytes: Codec = {
   vocabularySize: null,
   endToken: null,
   named: () => null,
-  encodeFile: (file) => Int32Array.from(file),
+  *encodeText(pieces) {
+    for (const piece of pieces) yield oneDocument(Int32Array.from(piece));
+  },
+  openThreads: null,
   encode: (text) => utf8(text === "" ? "\n" : text),
   documents: { begin: [], end: utf8("\n"), template: null, encode: utf8, limited: (_, run) => run() },
   decoder: () => {
@@ -202,7 +230,10 @@ const ids: Codec = {
   vocabularySize: null,
   endToken: null,
   named: (token) => (/^\d{1,9}$/.test(token) ? Number(token) : null),
-  encodeFile: tokenNumbers,
+  *encodeText(pieces, path) {
+    for (const piece of cutAfter(pieces, (byte) => blanks.has(byte))) yield oneDocument(tokenNumbers(piece, path));
+  },
+  openThreads: null,
   documents: null,
   encode: (text) => {
     const pieces = text.split(/[\s,]+/).filter((piece) => piece !== "");
@@ -217,7 +248,18 @@ const ids: Codec = {
   decoder: () => ({ push: (token) => ` ${token}`, end: () => "" }),
 };
 
-/** Parses all token numbers of a file. */
+/** The same bytes in pieces that end after such a byte, but for the last. */
+export function* cutAfter(pieces: Iterable<Uint8Array>, isEnd: (byte: number) => boolean): Generator<Uint8Array> {
+  let rest: Uint8Array[] = [];
+  for (const piece of pieces) {
+    const end = piece.findLastIndex(isEnd) + 1;
+    if (end > 0) yield Buffer.concat([...rest, piece.subarray(0, end)]);
+    rest = end > 0 ? [piece.subarray(end)] : [...rest, piece];
+  }
+  const last = Buffer.concat(rest);
+  if (last.length > 0) yield last;
+}
+/** Parses all token numbers of a piece of a file. */
 function tokenNumbers(file: Uint8Array, path: string): Int32Array {
   const found = new Int32Array(Math.ceil(file.length / 2));
   let [count, value, digits] = [0, 0, 0];

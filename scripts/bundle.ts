@@ -31,7 +31,9 @@ export const withHash = (code: string, hash: string): string =>
 export async function bundle(folder: string, more: readonly string[] = []): Promise<string[]> {
   const { outputFiles } = await build({
     absWorkingDir: root,
-    entryPoints: Object.fromEntries(["runtime/index", "cli/main", ...more].map((name) => [name, `${name}.ts`])),
+    entryPoints: Object.fromEntries(
+      ["runtime/index", "runtime/tokenizer/encoding-thread", "cli/main", ...more].map((name) => [name, `${name}.ts`]),
+    ),
     bundle: true,
     splitting: true,
     format: "esm",

@@ -4,6 +4,7 @@ import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import process, { execPath } from "node:process";
+import { pathToFileURL } from "node:url";
 import { bundle } from "../scripts/bundle.ts";
 import { project } from "./project.ts";
 
@@ -26,6 +27,8 @@ await bundle(folder, ["bench/worker", ...workers.map((name) => `test/workers/${n
 export const main: string = join(folder, "cli", "main.js");
 /** The package. */
 export const library: string = join(folder, "runtime", "index.js");
+/** What a thread runs that encodes text. */
+export const encodingThread: URL = pathToFileURL(join(folder, "runtime", "tokenizer", "encoding-thread.js"));
 /** What the benchmark of workers runs. */
 export const benchWorker: string = join(folder, "bench", "worker.js");
 /** The same of a file of test/workers/. */

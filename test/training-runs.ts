@@ -1,15 +1,17 @@
 // Helpers for tests of training runs.
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Tensor } from "../runtime/executable/executable.ts";
 import { type Checkpoint, newestCheckpoint } from "../runtime/storage/checkpoint.ts";
+import { sha256 } from "../runtime/storage/files.ts";
 import { readAll } from "../runtime/storage/stored-tensor.ts";
-import { type Dataset, readDataset } from "../runtime/training/data.ts";
+import { TokenText } from "../runtime/storage/token-text.ts";
+import { codecs, oneDocument } from "../runtime/tokens.ts";
+import { type Dataset, datasetOf } from "../runtime/training/data.ts";
 import type { TrainStep } from "../runtime/training/loop.ts";
 import { openTraining } from "../runtime/training/train.ts";
 import type { TrainOptions } from "../runtime/training/train-options.ts";
-import { temporaryFolder } from "./temporary-folder.ts";
 
 /** Trains a model and yields each step. */
 export async function* train(options: TrainOptions): AsyncGenerator<TrainStep, void> {
@@ -30,12 +32,11 @@ export async function losses(options: TrainOptions, until = Number.POSITIVE_INFI
   }
   return all;
 }
-const dataFolder = temporaryFolder();
 /** The data of a file of these bytes. */
 export function datasetOfBytes(bytes: Uint8Array): Dataset {
-  const path = join(dataFolder, "data");
-  writeFileSync(path, bytes);
-  return readDataset([path]);
+  const { tokens, starts } = oneDocument(bytes);
+  const from = { files: [], bytes: bytes.length, hash: sha256([bytes]) };
+  return datasetOf({ ...from, tokens: new TokenText([tokens]), starts }, codecs.bytes, null);
 }
 interface ReadCheckpoint extends Omit<Checkpoint, "model" | "training" | "close"> {
   readonly model: ReadonlyMap<string, Tensor>;

@@ -6,7 +6,7 @@ import { homedir, userInfo } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { hasErrorCode, withFileErrors } from "../../compiler/file-errors.ts";
-import { makeFolder, writeUnflushed } from "../storage/files.ts";
+import { makeFolder, writeAll } from "../storage/files.ts";
 
 export interface CacheStats {
   readonly folder: string;
@@ -43,6 +43,12 @@ function userCaches(home: () => string): string {
   }
 }
 
+/** A file that is being written. */
+export interface CacheFile {
+  add(chunk: Uint8Array): void;
+  end(): void;
+  close(): void;
+}
 export class CacheFolder {
   readonly path: string;
   readonly #holds: string;
@@ -93,15 +99,37 @@ export class CacheFolder {
   }
   /** Writes atomically, so that other processes see the whole file or none. A power cut may leave a damaged one, which its reader notices. */
   write(name: string, chunks: Iterable<Uint8Array>): void {
-    const part = this.pathOf(`${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
+    const file = this.begin(name);
     try {
-      writeUnflushed(part, chunks, 0o600);
-      this.#written += fs.statSync(part).size;
-      withFileErrors(part, "write", () => fs.renameSync(part, this.pathOf(name)));
-    } catch (cause) {
-      fs.rmSync(part, { force: true });
-      throw this.#writeProblem(cause);
+      for (const chunk of chunks) file.add(chunk);
+      file.end();
+    } finally {
+      file.close();
     }
+  }
+  /** The same for a file whose chunks are not known yet: it has its name from `end` on. Without that, `close` removes it. */
+  begin(name: string): CacheFile {
+    const part = this.pathOf(`${name.slice(0, 64)}.${randomBytes(8).toString("hex")}.part`);
+    const attempt = <T>(work: () => T): T => {
+      try {
+        return withFileErrors(part, "write", work);
+      } catch (cause) {
+        throw this.#writeProblem(cause);
+      }
+    };
+    const file = attempt(() => fs.openSync(part, "wx", 0o600));
+    return {
+      add: (chunk) => attempt(() => writeAll(file, chunk)),
+      end: () =>
+        attempt(() => {
+          this.#written += fs.fstatSync(file).size;
+          fs.renameSync(part, this.pathOf(name));
+        }),
+      close: () => {
+        fs.closeSync(file);
+        fs.rmSync(part, { force: true });
+      },
+    };
   }
   /** Marks a file as used now. False if another process has deleted it. */
   touch(name: string): boolean {

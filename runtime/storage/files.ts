@@ -149,7 +149,8 @@ function writeTo(
   };
   withFileErrors(path, "write", () => withOpen(at, "w", write, mode));
 }
-function writeAll(file: number, chunk: Uint8Array): void {
+/** Writes all bytes at the end of what was written to an open file. */
+export function writeAll(file: number, chunk: Uint8Array): void {
   for (const piece of splitBytes(chunk))
     for (let done = 0; done < piece.byteLength; ) done += writeSync(file, piece, done);
 }

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
-import type { Tokens } from "../tokens.ts";
+import type { Bytes, Tokens } from "../tokens.ts";
 import { readInto } from "./files.ts";
 
 /** An open file, which is closed when nothing refers to it any more. */
@@ -34,6 +34,20 @@ class OpenFile {
   }
 }
 const unreferenced = new FinalizationRegistry<number>((file) => closeSync(file));
+
+/** The bytes of a user's file, which are read in pieces. To read them is a Problem once it has changed. */
+export function bytesOfFile(path: string): Bytes {
+  const file = new OpenFile(path, true);
+  return bytesBy(file.bytes, (from, to) => file.readInto(new Uint8Array(to - from), from));
+}
+export const bytesInMemory = (bytes: Uint8Array): Bytes =>
+  bytesBy(bytes.length, (from, to) => bytes.subarray(from, to));
+const bytesBy = (length: number, read: (from: number, to: number) => Uint8Array): Bytes => ({
+  length,
+  *pieces(most = 1 << 20) {
+    for (let from = 0; from < length; from += most) yield read(from, Math.min(from + most, length));
+  },
+});
 
 /** How a file holds tokens: as bytes of text, as the cache keeps them, or as token numbers of a type of NumPy's. */
 const arrays = {

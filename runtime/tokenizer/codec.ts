@@ -2,23 +2,18 @@
 import { createContext, Script } from "node:vm";
 import type { Tokenizer as Library } from "@huggingface/tokenizers";
 import { Problem } from "../../compiler/diagnostic.ts";
-import {
-  type ChatTemplate,
-  type Codec,
-  type Decoder,
-  type DocumentCodec,
-  joinTokens,
-  type Progress,
-} from "../tokens.ts";
+import { type ChatTemplate, type Codec, type Decoder, type DocumentCodec, oneDocument } from "../tokens.ts";
 import { chatTemplate } from "./chat.ts";
 import { type Part, readTokenizer, type TokenizerFile, unsupported } from "./file.ts";
 import { openLibrary } from "./pieces.ts";
 import { exactPreTokenizer, partsOf } from "./pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "./split-points.ts";
+import { threadsOf } from "./threads.ts";
 
 /** `at`: a tokenizer.json, or its folder. `timeLimit`: the time limit, in milliseconds, for encoding the shortest text. */
-export async function openTokenizer(at: string, timeLimit = 30_000): Promise<Codec> {
-  const file = readTokenizer(at);
+export const openTokenizer = (at: string, timeLimit = 30_000): Promise<Codec> =>
+  codecOfFile(readTokenizer(at), timeLimit);
+export async function codecOfFile(file: TokenizerFile, timeLimit: number): Promise<Codec> {
   requirePieces(file);
   const pre = file.json.pre_tokenizer && exactPreTokenizer(file.json.pre_tokenizer, file);
   const [bundle, template] = [await import("@huggingface/tokenizers"), await chatTemplate(file)];
@@ -59,12 +54,13 @@ function codecOf(opened: Opened): Codec {
       return ids.length > 0 ? ids : endToken === null ? plain("\n") : [endToken];
     },
     named: (token) => library.token_to_id(token) ?? null,
-    encodeFile: (bytes, path, progress) => {
-      const ids = [Int32Array.from(before)];
-      for (const part of splitText(utf8(bytes, path, progress), cuts, (length) => requireShort(length, path)))
-        ids.push(Int32Array.from(plain(part)));
-      return joinTokens([...ids, Int32Array.from(after)]);
+    *encodeText(pieces, path, encode) {
+      yield oneDocument(Int32Array.from(before));
+      for (const text of splitText(utf8(pieces, path), cuts, (length) => requireShort(length, path)))
+        yield encode({ path, text });
+      yield oneDocument(Int32Array.from(after));
     },
+    openThreads: threadsOf({ file, timeLimit }),
     documents: { begin: before, end: ends, ...documentCodec(opened) },
     decoder: (prompt) => decoderOf(library, prompt),
   };
@@ -81,8 +77,9 @@ const documentCodec = ({
     [...splitText(slices(text), cuts, (length) => requireShort(length, where))].flatMap((part) => idsOf(library, part)),
   limited: (about, run) => withTimeLimit(file, about, timeLimit + about.length, run),
 });
+const slice = 1 << 16;
 function* slices(text: string): Generator<string> {
-  for (let at = 0; at < text.length; at += chunkBytes) yield text.slice(at, at + chunkBytes);
+  for (let at = 0; at < text.length; at += slice) yield text.slice(at, at + slice);
 }
 type Named = TokenizerFile["config"]["eos_token"];
 function idOf(library: Library, named: Named): number | null {
@@ -142,13 +139,12 @@ function requireShort(length: number, path: string): void {
     "cut it where you like into files of fewer, and give them in order: --data a.txt b.txt",
   );
 }
-const chunkBytes = 1 << 16;
-function* utf8(bytes: Uint8Array, path: string, progress: Progress | undefined): Generator<string> {
+function* utf8(pieces: Iterable<Uint8Array>, path: string): Generator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  for (let at = 0; at < bytes.length; at += chunkBytes) {
-    progress?.(at, bytes.length);
+  let at = 0;
+  const decode = (piece?: Uint8Array): string => {
     try {
-      yield decoder.decode(bytes.subarray(at, at + chunkBytes), { stream: at + chunkBytes < bytes.length });
+      return decoder.decode(piece, { stream: piece !== undefined });
     } catch (cause) {
       if (!(cause instanceof TypeError)) throw cause;
       throw new Problem(
@@ -156,7 +152,12 @@ function* utf8(bytes: Uint8Array, path: string, progress: Progress | undefined):
         "a tokenizer takes text: convert it (iconv -t utf-8), or leave --tokenizer out and train on bytes",
       );
     }
+  };
+  for (const piece of pieces) {
+    yield decode(piece);
+    at += piece.length;
   }
+  yield decode();
 }
 
 /** Decoders that can run incrementally: the text of some tokens is a prefix of the text with more tokens, except for an incomplete character. */

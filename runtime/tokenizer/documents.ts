@@ -10,12 +10,15 @@ import { isJsonObject, parseJson, showIssue } from "../storage/json.ts";
 import {
   type ChatTemplate,
   type Codec,
+  cutAfter,
   type DocumentCodec,
-  type Documents,
+  type Encoded,
+  type EncodePart,
+  type FilePart,
   joinDocuments,
+  type LinesPart,
   type Message,
   oneDocument,
-  type Progress,
 } from "../tokens.ts";
 import { requireTemplate } from "./chat.ts";
 
@@ -34,57 +37,36 @@ interface Part {
   readonly counts: boolean;
 }
 
-/** The documents of a file of training data: those of its lines if its name ends in .jsonl or .ndjson, else its text as one. */
-export const encodeFile = (
-  codec: Codec,
-  file: Uint8Array,
-  path: string,
-  { encoding, pairs = false }: HowToEncode = {},
-): Documents<Int32Array> =>
-  isJsonLines(path)
-    ? encodeLines(codec, file, path, pairs ? encodePair : encodeLine, encoding)
-    : oneDocument(codec.encodeFile(file, path, encoding));
-/** `pairs`: each line is a prompt and a completion, for a model with an encoder. */
-interface HowToEncode {
-  readonly encoding?: Progress | undefined;
-  readonly pairs?: boolean | undefined;
+/** What comes of a part of a file. */
+export function encodePart(codec: DocumentCodec, part: FilePart): Encoded {
+  const { path } = part;
+  if (!("text" in part)) return encodeLines({ ...codec, begin: part.begin }, part, path);
+  const tokens = codec.limited(part.text, () => codec.encode(part.text, path));
+  return { tokens: Int32Array.from(tokens), starts: new Float64Array() };
 }
-function encodeLines(
-  codec: Codec,
-  file: Uint8Array,
-  path: string,
-  encode: typeof encodeLine,
-  progress?: Progress,
-): Documents<Int32Array> {
-  const { documents } = codec;
+/** Lines are encoded under one time limit, because setting it takes as long as encoding a short one. */
+function encodeLines(codec: DocumentCodec, { lines, first, pairs }: LinesPart, path: string): Encoded {
+  const encode = pairs ? encodePair : encodeLine;
+  const all = (): number[][] =>
+    lines.flatMap((line, i) => (line.trim() === "" ? [] : encode(codec, line, `${path}, line ${first + i}`)));
+  const documents = codec.limited(lines.join("\n"), all);
+  return joinDocuments(documents.map((tokens) => oneDocument(Int32Array.from(tokens))));
+}
+/** The documents of a file of JSON lines, whose bytes arrive in pieces. */
+export function* encodeJsonLines(
+  { documents }: Codec,
+  pieces: Iterable<Uint8Array>,
+  { path, pairs }: { readonly path: string; readonly pairs: boolean },
+  encode: EncodePart,
+): ReturnType<Codec["encodeText"]> {
   if (!documents) throw new Problem(`${path} holds documents, not token numbers`, `leave ${idsFlagText} out`);
-  const found: Documents<Int32Array>[] = [];
-  for (const { lines, first, at } of groupsOfLines(file, path)) {
-    progress?.(at, file.length);
-    const all = (): number[][] =>
-      lines.flatMap((line, i) => (line.trim() === "" ? [] : encode(documents, line, `${path}, line ${first + i}`)));
-    found.push(packed(documents.limited(lines.join("\n"), all)));
-  }
-  return joinDocuments(found);
-}
-const packed = (documents: readonly (readonly number[])[]): Documents<Int32Array> =>
-  joinDocuments(documents.map((tokens) => oneDocument(Int32Array.from(tokens))));
-interface Lines {
-  readonly lines: readonly string[];
-  /** The number of the first, from 1 on, and where in the file it begins. */
-  readonly first: number;
-  readonly at: number;
-}
-/** Lines that are encoded under one time limit, because setting it takes as long as encoding a short one. */
-const groupBytes = 1 << 16;
-function* groupsOfLines(file: Uint8Array, path: string): Generator<Lines> {
-  let first = 1;
-  for (let at = 0; at < file.length; ) {
-    const found = file.indexOf(lineEnd, Math.min(at + groupBytes, file.length));
-    const end = found < 0 ? file.length : found;
-    const lines = utf8(file.subarray(at, end), path, at).split("\n");
-    yield { lines, first, at };
-    [at, first] = [end + 1, first + lines.length];
+  const { begin } = documents;
+  let [at, first] = [0, 1];
+  for (const piece of cutAfter(pieces, (byte) => byte === lineEnd)) {
+    const lines = utf8(piece, path, at).replace(/\n$/, "").split("\n");
+    yield encode({ path, lines, first, begin, pairs });
+    at += piece.length;
+    first += lines.length;
   }
 }
 const lineEnd = 10;

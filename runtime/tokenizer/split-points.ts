@@ -209,7 +209,14 @@ export function* splitText(
   }
   if (rest !== "") yield rest;
 }
-function lastCut(text: string, { at, skip }: SplitPoints, from: number): number {
+function lastCut(text: string, cuts: SplitPoints, from: number): number {
+  const near = Math.max(from, text.length - nearEnd);
+  const last = lastCutFrom(text, cuts, near);
+  return last < 0 && near > from ? lastCutFrom(text, cuts, from) : last;
+}
+/** In characters: most texts have a cut there, and the others are not looked for. */
+const nearEnd = 1 << 10;
+function lastCutFrom(text: string, { at, skip }: SplitPoints, from: number): number {
   let last = -1;
   const search = new RegExp(at.source, "g");
   search.lastIndex = from;

@@ -58,17 +58,18 @@ export interface DataOptions extends EncodingOptions {
   readonly apart?: boolean | undefined;
 }
 /** The tokens of all files, one after the other. `cache`: of encoded files; null: none. */
-export function readDataset(
+export async function readDataset(
   files: readonly string[],
   codec: Codec = codecs.bytes,
   { heldOut = [], apart = false, ...options }: DataOptions = {},
   cache: TokenCache | null = ownTokens(),
-): Dataset {
+): Promise<Dataset> {
   const { pairs = false } = options;
-  const read = (some: readonly string[]): Text => readTexts(some, codec, options, cache);
-  return datasetOf(read(files), codec, heldOut.length > 0 ? read(heldOut) : null, { apart: apart || pairs, pairs });
+  const read = (some: readonly string[]): Promise<Text> => readTexts(some, codec, options, cache);
+  const [text, held] = [await read(files), heldOut.length > 0 ? await read(heldOut) : null];
+  return datasetOf(text, codec, held, { apart: apart || pairs, pairs });
 }
-function datasetOf(
+export function datasetOf(
   { tokens: all, starts, ...from }: Text,
   codec: Codec,
   held: Text | null,

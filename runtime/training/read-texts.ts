@@ -5,10 +5,10 @@ import { Problem } from "../../compiler/diagnostic.ts";
 import { withFileErrors } from "../../compiler/file-errors.ts";
 import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { sum } from "../../compiler/types/numbers.ts";
-import type { EncodingOptions, TokenCache } from "../cache/tokens.ts";
-import { readBytes, splitBytes } from "../storage/files.ts";
-import { FileTokens, type Part, TokenText } from "../storage/token-text.ts";
-import { encodeFile, isJsonLines } from "../tokenizer/documents.ts";
+import { type EncodingOptions, encodeInMemory, type TokenCache } from "../cache/tokens.ts";
+import { readBytes } from "../storage/files.ts";
+import { bytesInMemory, bytesOfFile, FileTokens, type Part, TokenText } from "../storage/token-text.ts";
+import { isJsonLines } from "../tokenizer/documents.ts";
 import { isNumpy, openNumpy } from "../tokenizer/numpy.ts";
 import { type Codec, type Documents, joinStarts, oneDocument, type Tokens } from "../tokens.ts";
 
@@ -23,12 +23,12 @@ export interface Text extends DataFiles, Documents<TokenText> {}
 export const mostInMemory = 2 ** 30;
 
 /** The text of all files, one after the other. */
-export function readTexts(
+export async function readTexts(
   files: readonly string[],
   codec: Codec,
   options: EncodingOptions,
   cache: TokenCache | null,
-): Text {
+): Promise<Text> {
   const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
   if (plain !== undefined) throw noPairs(plain);
   const size = sum(files.map((path) => withFileErrors(path, "read", () => statSync(path).size)));
@@ -40,10 +40,10 @@ export function readTexts(
     bytes += piece.byteLength;
   };
   const isPlain = codec.unit === "byte" && files.every(isText);
-  const texts = files.map((path) => {
-    if (isNumpy(path)) return readNumbers(path, codec, how, add);
-    return isPlain ? readPlain(path, how, add) : readEncoded(path, codec, how, cache, add);
-  });
+  const texts: Documents<Part>[] = [];
+  for (const path of files)
+    if (isNumpy(path)) texts.push(readNumbers(path, codec, how, add));
+    else texts.push(isPlain ? readPlain(path, how, add) : await readEncoded(path, codec, how, cache, add));
   const tokens = new TokenText(texts.map((text) => text.tokens));
   return { files, tokens, starts: joinStarts(texts), bytes, hash: hash.digest("hex") };
 }
@@ -51,9 +51,11 @@ export function readTexts(
 export const isText = (path: string): boolean => !isJsonLines(path) && !isNumpy(path);
 /** Is given all bytes of a file, in order. */
 type Add = (piece: Tokens) => void;
+/** A pipe is read once, so what comes of it is in memory. */
+const staysInFile = (path: string, { inMemory }: EncodingOptions): boolean => !inMemory && statSync(path).isFile();
 /** A text whose tokens are its bytes. */
 function readPlain(path: string, { inMemory, encoding }: EncodingOptions, add: Add): Documents<Part> {
-  const tokens = inMemory || !statSync(path).isFile() ? readBytes(path) : FileTokens.ofBytes(path);
+  const tokens = staysInFile(path, { inMemory }) ? FileTokens.ofBytes(path) : readBytes(path);
   let done = 0;
   for (const piece of new TokenText([tokens]).pieces()) {
     if (!inMemory) encoding?.(done, tokens.length);
@@ -78,10 +80,10 @@ function readEncoded(
   options: EncodingOptions,
   cache: TokenCache | null,
   add: Add,
-): Documents<Part> {
-  const file = readBytes(path);
-  for (const piece of splitBytes(file)) add(piece);
-  return cache ? cache.encodeFile(codec, file, path, options) : encodeFile(codec, file, path, options);
+): Promise<Documents<Part>> {
+  const file = staysInFile(path, options) ? bytesOfFile(path) : bytesInMemory(readBytes(path));
+  for (const piece of file.pieces()) add(piece);
+  return cache ? cache.encodeFile(codec, file, path, options) : encodeInMemory(codec, file, path, options);
 }
 const noPairs = (path: string): Problem =>
   new Problem(

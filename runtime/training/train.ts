@@ -298,7 +298,7 @@ export async function readOnWorkers(
   options: DataOptions,
   world: Workers,
 ): Promise<Dataset> {
-  const read = async (): Promise<Dataset> => readDataset(data, codec, options);
+  const read = (): Promise<Dataset> => readDataset(data, codec, options);
   const encodes = world.anyWorker("whether text is encoded", codec.name === "tokenizer");
   return encodes ? world.localFirst("encode the data", read) : read();
 }

@@ -212,11 +212,11 @@ test("more than Node takes at once goes piece by piece, and more than it holds i
   );
 });
 if (runsFull) {
-  test("data of more than 2 GiB is read, and known by its hash", () => {
+  test("data of more than 2 GiB is read, and known by its hash", async () => {
     const file = join(root, "book.txt");
     writeFileSync(file, "");
     truncateSync(file, 2 ** 31 + 1);
-    const { bytes, hash } = readDataset([file]);
+    const { bytes, hash } = await readDataset([file]);
     assert.is(bytes, 2 ** 31 + 1);
     assert.is(hash, spawnSync("sha256sum", [file], { encoding: "utf8" }).stdout.slice(0, 64));
   });

@@ -7,7 +7,6 @@ import * as assert from "uvu/assert";
 import { TokenText } from "../../runtime/storage/token-text.ts";
 import { encodePrompt } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
-import { encodeFile } from "../../runtime/tokenizer/documents.ts";
 import { type Codec, codecs, type Message, tokenOf } from "../../runtime/tokens.ts";
 import {
   evaluationBatches,
@@ -18,10 +17,11 @@ import {
   trainingBatch,
 } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
-import { assertProblem, problem } from "../assert-problem.ts";
+import { assertProblem, rejectedProblem } from "../assert-problem.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { last, losses, small } from "../training-runs.ts";
+import { encoded as encodedBytes } from "./encoded.ts";
 
 const test = suite("documents");
 const peers = join(project, "test/peers");
@@ -58,8 +58,8 @@ function withTemplate(name: string, template: string | undefined, place: "config
   return at;
 }
 const places = ["config", "named", "file"] as const;
-const encoded = (codec: Codec, lines: string, path = "a.jsonl"): number[] => [
-  ...encodeFile(codec, new TextEncoder().encode(lines), path).tokens,
+const encoded = async (codec: Codec, lines: string, path = "a.jsonl"): Promise<number[]> => [
+  ...(await encodedBytes(codec, new TextEncoder().encode(lines), path)),
 ];
 
 for (const name of ["gpt2", "llama"])
@@ -67,7 +67,7 @@ for (const name of ["gpt2", "llama"])
     for (const [i, { template, messages, prompt, tokens }] of chats.cases.entries()) {
       const place = places[i % places.length] ?? "config";
       const codec = await openTokenizer(withTemplate(name, chats.templates[template], place));
-      assert.equal(encoded(codec, JSON.stringify({ messages, id: i })), tokens[name]?.flat(), `${template} ${i}`);
+      assert.equal(await encoded(codec, JSON.stringify({ messages, id: i })), tokens[name]?.flat(), `${template} ${i}`);
       assert.equal(encodePrompt(codec, messages.slice(0, -1)), codec.documents?.encode(prompt, ""), `${template} ${i}`);
     }
   });
@@ -78,12 +78,12 @@ test("of a prompt and its completion the loss counts the completion, of a text a
   const own = (text: string): readonly number[] => codec.documents?.encode(text, "") ?? [];
   const lines = '{"prompt": "Call me", "completion": " Ishmael."}\n\n  \r\n{"text": "Some years"}\n';
   const ids = [...unseen([end ?? -1]), ...unseen(own("Call me")), ...own(" Ishmael."), end];
-  assert.equal(encoded(codec, lines), [...ids, end, ...own("Some years"), end]);
+  assert.equal(await encoded(codec, lines), [...ids, end, ...own("Some years"), end]);
   const bytes = unseen([...new TextEncoder().encode("né=")]);
-  assert.equal(encoded(codecs.bytes, '{"prompt": "né=", "completion": "4"}', "A.NDJSON"), [...bytes, 52, 10]);
-  assert.equal(encoded(codecs.bytes, '{"text": ""}', "a.jsonl"), [10]);
+  assert.equal(await encoded(codecs.bytes, '{"prompt": "né=", "completion": "4"}', "A.NDJSON"), [...bytes, 52, 10]);
+  assert.equal(await encoded(codecs.bytes, '{"text": ""}', "a.jsonl"), [10]);
   assert.equal(
-    encoded(codecs.bytes, '{"text": ""}', "a.json"),
+    await encoded(codecs.bytes, '{"text": ""}', "a.json"),
     [...new TextEncoder().encode('{"text": ""}')],
     "a text",
   );
@@ -91,7 +91,7 @@ test("of a prompt and its completion the loss counts the completion, of a text a
 test("a token that begins in the prompt and ends in the completion counts", async () => {
   const codec = await openTokenizer(withTemplate("gpt2", undefined, "config"));
   const whole = codec.documents?.encode("some years", "") ?? [];
-  const cut = encoded(codec, '{"prompt": "some yea", "completion": "rs"}').slice(1, -1);
+  const cut = (await encoded(codec, '{"prompt": "some yea", "completion": "rs"}')).slice(1, -1);
   assert.equal(cut.map(tokenOf), whole);
   const before = codec.documents?.encode("some yea", "") ?? [];
   const same = whole.findIndex((t, i) => t !== before[i]);
@@ -101,19 +101,18 @@ test("a token that begins in the prompt and ends in the completion counts", asyn
     same,
   );
 });
-test("many lines are encoded like each alone, with progress", () => {
+test("many lines are encoded like each alone, with progress", async () => {
   const lines = Array.from({ length: 4000 }, (_, i) =>
     JSON.stringify({ prompt: `${i} `.repeat(i % 30), completion: "é" }),
   );
   const all = new TextEncoder().encode(lines.join("\n"));
   const told: number[] = [];
-  const found = encodeFile(codecs.bytes, all, "a.jsonl", { encoding: (done, of) => told.push(done / of) });
-  assert.equal(
-    [...found.tokens],
-    lines.flatMap((line) => encoded(codecs.bytes, line)),
-  );
+  const alone: number[] = [];
+  for (const line of lines) alone.push(...(await encoded(codecs.bytes, line)));
+  const found = await encodedBytes(codecs.bytes, all, "a.jsonl", { encoding: (done, of) => told.push(done / of) });
+  assert.equal([...found], alone);
   const says = `a.jsonl, line ${lines.length + 1} is not a JSON object`;
-  assert.is(problem(() => encoded(codecs.bytes, `${lines.join("\n")}\nno`)).message, says);
+  assert.is((await rejectedProblem(() => encoded(codecs.bytes, `${lines.join("\n")}\nno`))).message, says);
   assert.ok(
     told.length > 3 && told[0] === 0 && told.every((done, i) => done < 1 && (i === 0 || done > (told[i - 1] ?? 1))),
   );
@@ -133,7 +132,7 @@ const wrong: readonly [lines: string, message: string, help: string][] = [
 test("a wrong line is named, with what lines may be", async () => {
   for (const [lines, message, help] of wrong) await assertProblem(() => encoded(codecs.bytes, lines), message, help);
   await assertProblem(
-    () => encodeFile(codecs.bytes, Uint8Array.of(0x22, 0xff), "a.jsonl"),
+    () => encodedBytes(codecs.bytes, Uint8Array.of(0x22, 0xff), "a.jsonl"),
     "a.jsonl is not UTF-8",
     "iconv",
   );
@@ -174,10 +173,10 @@ const sums = Array.from({ length: 300 }, (_, i) => {
   const [a, b] = [i % 5, Math.floor(i / 5) % 5];
   return JSON.stringify({ prompt: `${a}+${b}=`, completion: String(a + b) });
 }).join("\n");
-test("what the loss does not count is no target, in training and in evaluation", () => {
+test("what the loss does not count is no target, in training and in evaluation", async () => {
   const data = join(folder, "sums.jsonl");
   writeFileSync(data, sums);
-  const text = readDataset([data], codecs.bytes, {}, null);
+  const text = await readDataset([data], codecs.bytes, {}, null);
   const plain = Int32Array.from(text.all.read(), tokenOf);
   assert.is(String.fromCharCode(...plain.subarray(0, 12)), "0+0=0\n1+0=1\n");
   const [B, T] = [3, 20];
@@ -200,7 +199,7 @@ test("what the loss does not count is no target, in training and in evaluation",
   assert.throws(() => requireKnown(text, 61), "holds the token 61");
   writeFileSync(data, `${'{"text": ""}\n'.repeat(20)}${JSON.stringify({ prompt: "a".repeat(400), completion: "" })}`);
   const unheard = {
-    ...readDataset([data], codecs.bytes, {}, null),
+    ...(await readDataset([data], codecs.bytes, {}, null)),
     heldOut: new TokenText([Int32Array.of(~1, ~2, ~3)]),
   };
   assert.throws(() => requireEnough(unheard, 2, 4), "nothing of the held-out 3 bytes");
@@ -226,7 +225,7 @@ test("a run of documents is trained and evaluated on completions, and answers pr
   } as const;
   const all = await losses(options);
   assert.ok(all.every(Number.isFinite));
-  const text = readDataset([data], await openTokenizer(out), {}, null);
+  const text = await readDataset([data], await openTokenizer(out), {}, null);
   const found = await evaluate({ folder: out, data: [data], target: "reference" });
   assert.is(found.targets, [...text.all.read(1)].filter((t) => t >= 0).length);
   assert.is(found.bitsPerByte, undefined);

@@ -4,19 +4,22 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { sum } from "../../compiler/types/numbers.ts";
 import type { CacheFolder } from "../../runtime/cache/folder.ts";
 import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
-import { TokenText } from "../../runtime/storage/token-text.ts";
+import { bytesInMemory, TokenText } from "../../runtime/storage/token-text.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
-import { type Codec, codecs } from "../../runtime/tokens.ts";
+import { type Codec, codecs, type Encoded, oneDocument } from "../../runtime/tokens.ts";
 import { type Dataset, readDataset } from "../../runtime/training/data.ts";
+import { assertProblem } from "../assert-problem.ts";
 import { command } from "../command.ts";
 import { full, withPatchedFs } from "../patch-fs.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { small } from "../training-runs.ts";
+import { encoded as tokensOf } from "./encoded.ts";
 
 const test = suite("token cache");
 const texts = join(project, "test/peers/texts");
@@ -31,21 +34,28 @@ interface Counted extends Codec {
 /** A codec with the tokens 0, 1, 2, ... for every 1000 bytes. */
 function counting(tokenizer = "one"): Counted {
   let times = 0;
-  const encodeFile = (file: Uint8Array): Int32Array => {
+  function* encodeText(pieces: Iterable<Uint8Array>): Generator<Encoded> {
     times++;
-    return Int32Array.from({ length: Math.ceil(file.length / 1000) }, (_, i) => i);
-  };
-  return { ...codecs.ids, name: "tokenizer", config: { tokenizer }, encodeFile, times: () => times };
+    const bytes = sum([...pieces].map(({ length }) => length));
+    yield oneDocument(Int32Array.from({ length: Math.ceil(bytes / 1000) }, (_, i) => i));
+  }
+  return { ...codecs.ids, name: "tokenizer", config: { tokenizer }, encodeText, times: () => times };
 }
 /** What a new cache in `root` makes of a text; `told` are its warnings. */
-function encode(root: string, codec: Codec, text: Uint8Array, compiler = "build"): { tokens: number[]; told: string } {
+async function encode(
+  root: string,
+  codec: Codec,
+  text: Uint8Array,
+  { compiler = "build", inMemory = true } = {},
+): Promise<{ tokens: number[]; told: string }> {
   const told: string[] = [];
   const cache = new TokenCache(compiler, () => tokenFolder(root));
-  const { tokens } = cache.encodeFile(codec, text, "a.txt", { warn: (line) => told.push(line) });
+  const how = { warn: (line: string) => told.push(line), inMemory };
+  const { tokens } = await cache.encodeFile(codec, bytesInMemory(text), "a.txt", how);
   return { tokens: [...new TokenText([tokens]).read()], told: told.join("\n") };
 }
 const text = new Uint8Array(leastKept).fill(97);
-const expected = [...counting().encodeFile(text, "")];
+const expected = [...(await tokensOf(counting(), text))];
 
 test("data has the same tokens without a cache, with an empty one, and with one that holds them", async () => {
   const [root, random] = [temporaryFolder(), lcg(3)];
@@ -60,22 +70,25 @@ test("data has the same tokens without a cache, with an empty one, and with one 
   const cache = new TokenCache("build", () => tokenFolder(root));
   const encoded: number[] = [];
   const read = (held: TokenCache | null) => readDataset(files, codec, { encoding: (_, of) => encoded.push(of) }, held);
-  const plain = read(null);
+  const plain = await read(null);
   const sizes = files.map((file) => fs.statSync(file).size);
   for (const again of [sizes, sizes.slice(0, 1)]) {
     encoded.length = 0;
-    assert.ok(isSame(read(cache), plain));
+    assert.ok(isSame(await read(cache), plain));
     assert.equal([...new Set(encoded)], again, "a short text is encoded each time, a long one once");
   }
-  assert.is(tokenFolder(root).stats().bytes, 4 * codec.encodeFile(fs.readFileSync(files[1] ?? ""), "").length + 8 + 64);
+  const { length } = await tokensOf(codec, fs.readFileSync(files[1] ?? ""));
+  assert.is(tokenFolder(root).stats().bytes, 4 * length + 8 + 64);
 });
 test("documents and the text of their lines have tokens of their own", async () => {
   const [root, codec] = [temporaryFolder(), await openTokenizer(join(texts, "gpt2"))];
   const lines = Buffer.from('{"prompt": "a", "completion": "b"}\n'.repeat(leastKept / 32));
   const cache = new TokenCache("build", () => tokenFolder(root));
-  const [of, again] = [1, 2].map(() => ["a.txt", "a.jsonl"].map((path) => cache.encodeFile(codec, lines, path, {})));
+  const read = () =>
+    Promise.all(["a.txt", "a.jsonl"].map((path) => cache.encodeFile(codec, bytesInMemory(lines), path, {})));
+  const [of, again] = [await read(), await read()];
   assert.equal(
-    of?.map(({ tokens, starts }) => [new TokenText([tokens]).read().some((token) => token < 0), starts.length]),
+    of.map(({ tokens, starts }) => [new TokenText([tokens]).read().some((token) => token < 0), starts.length]),
     [
       [false, 1],
       [true, leastKept / 32],
@@ -84,29 +97,29 @@ test("documents and the text of their lines have tokens of their own", async () 
   assert.equal(again, of, "where documents begin is kept too");
   assert.is(tokenFolder(root).stats().files, 2);
 });
-test("another text, tokenizer or moec has other tokens; token numbers and short texts are not kept", () => {
+test("another text, tokenizer or moec has other tokens; token numbers and short texts are not kept", async () => {
   const [root, codec] = [temporaryFolder(), counting()];
-  encode(root, codec, text);
-  encode(root, codec, text);
+  await encode(root, codec, text);
+  await encode(root, codec, text);
   assert.is(codec.times(), 1);
-  encode(root, codec, text.with(leastKept - 1, 98));
-  encode(root, codec, text, "other build");
+  await encode(root, codec, text.with(leastKept - 1, 98));
+  await encode(root, codec, text, { compiler: "other build" });
   assert.is(codec.times(), 3);
   const other = counting("two");
-  encode(root, other, text);
+  await encode(root, other, text);
   assert.is(other.times(), 1);
   assert.is(tokenFolder(root).stats().files, 4);
-  encode(root, codec, text.subarray(1));
-  encode(root, { ...counting(), config: { ids: true } }, text);
+  await encode(root, codec, text.subarray(1));
+  await encode(root, { ...counting(), config: { ids: true } }, text);
   assert.is(tokenFolder(root).stats().files, 4);
 });
 
-test("a file of the format before, which holds tokens alone, is not read", () => {
+test("a file of the format before, which holds tokens alone, is not read", async () => {
   const [root, codec, { node, unicode }] = [temporaryFolder(), counting(), process.versions];
   const tokens = Buffer.from(Int32Array.of(7, 7, 7, 0, 1).buffer);
   const key = ["build", node, unicode, "one", false, sha256([text])];
   tokenFolder(root).write(`${sha256(JSON.stringify(key))}.tokens`, [tokens, Buffer.from(sha256([tokens]))]);
-  assert.equal(encode(root, codec, text), { tokens: expected, told: "" });
+  assert.equal(await encode(root, codec, text), { tokens: expected, told: "" });
   assert.equal([codec.times(), tokenFolder(root).stats().files], [1, 2]);
 });
 
@@ -114,7 +127,7 @@ const bytesOf = (path: string, change: (bytes: Buffer) => Uint8Array): void =>
   fs.writeFileSync(path, change(fs.readFileSync(path)));
 const flipped = (at: number) => (path: string) =>
   bytesOf(path, (bytes) => bytes.fill((bytes.at(at) ?? 0) ^ 1, at < 0 ? bytes.length + at : at, at + 1 || undefined));
-test("a file that is damaged, or that others could have written, is made anew", () => {
+test("a file that is damaged, or that others could have written, is made anew", async () => {
   const root = temporaryFolder();
   const harms: ((path: string) => void)[] = [
     (path) => fs.truncateSync(path, 0),
@@ -130,11 +143,11 @@ test("a file that is damaged, or that others could have written, is made anew", 
       fs.symlinkSync(join(root, "elsewhere"), path);
     },
   ];
-  encode(root, counting(), text);
+  await encode(root, counting(), text);
   for (const harm of harms) {
     const codec = counting();
     harm(pathOf(tokenFolder(root)));
-    for (let i = 0; i < 2; i++) assert.equal(encode(root, codec, text), { tokens: expected, told: "" });
+    for (let i = 0; i < 2; i++) assert.equal(await encode(root, codec, text), { tokens: expected, told: "" });
     assert.is(codec.times(), 1, `${harms.indexOf(harm)}`);
   }
 });
@@ -144,7 +157,7 @@ const failing = (): never => {
 test("a cache that cannot be written, or read, is told of and ends nothing", async () => {
   const file = join(temporaryFolder(), "file");
   fs.writeFileSync(file, "");
-  const ofFile = encode(file, counting(), text);
+  const ofFile = await encode(file, counting(), text);
   assert.equal(ofFile.tokens, expected);
   assert.match(
     ofFile.told,
@@ -152,23 +165,29 @@ test("a cache that cannot be written, or read, is told of and ends nothing", asy
   );
 
   const root = temporaryFolder();
-  const onFull = await withPatchedFs({ writeSync: full }, () => encode(root, counting(), text));
-  assert.equal(onFull.tokens, expected);
-  assert.match(onFull.told, "the disk is full");
-  assert.equal(fs.readdirSync(tokenFolder(root).path), []);
+  for (const inMemory of [true, false]) {
+    const onFull = await withPatchedFs({ writeSync: full }, () => encode(root, counting(), text, { inMemory }));
+    assert.equal(onFull.tokens, expected);
+    assert.match(onFull.told, "the disk is full");
+    assert.equal(fs.readdirSync(tokenFolder(root).path), []);
+  }
+  const wrong = text.with(leastKept - 1, 0xff);
+  const gpt2 = await openTokenizer(join(texts, "gpt2"));
+  await assertProblem(() => encode(root, gpt2, wrong, { inMemory: false }), "is not UTF-8", "iconv");
+  assert.equal(fs.readdirSync(tokenFolder(root).path), [], "a half is not kept");
 
-  encode(root, counting(), text);
+  await encode(root, counting(), text);
   for (const broken of [{ readSync: failing }, { readdirSync: failing, readSync: failing }, { openSync: failing }]) {
     const codec = counting();
     const { tokens } = await withPatchedFs(broken, () => encode(root, codec, text));
     assert.equal([tokens, codec.times()], [expected, 1]);
   }
   fs.rmSync(pathOf(tokenFolder(root)));
-  encode(root, counting(), text);
+  await encode(root, counting(), text);
   const path = pathOf(tokenFolder(root));
   fs.rmSync(path);
   fs.mkdirSync(path);
-  const inTheWay = encode(root, counting(), text);
+  const inTheWay = await encode(root, counting(), text);
   assert.equal(inTheWay.tokens, expected);
   assert.match(inTheWay.told, "cannot write");
 });
@@ -178,14 +197,15 @@ test("the limit is 4 GiB, or a tenth of a large disk", () => {
   assert.is(tokenFolder(root).stats().limit, Math.max(2 ** 32, Math.floor(0.1 * (blocks * bsize))));
   assert.is(tokenFolder(root, 9).stats().limit, 9);
 });
-test("over the limit, tokens that were used longest ago go first", () => {
+test("over the limit, tokens that were used longest ago go first", async () => {
   const [root, codec] = [temporaryFolder(), counting()];
   const size = 4 * expected.length + 8 + 64;
   const given = [1, 2, 3].map((last) => text.with(0, last));
   /** Whether a text was encoded. Afterwards all files are ten seconds older. */
-  const use = (i: number): boolean => {
+  const use = async (i: number): Promise<boolean> => {
     const before = codec.times();
-    new TokenCache("build", () => tokenFolder(root, 2 * size)).encodeFile(codec, given[i] ?? text, "", {});
+    const cache = new TokenCache("build", () => tokenFolder(root, 2 * size));
+    await cache.encodeFile(codec, bytesInMemory(given[i] ?? text), "", {});
     const { path } = tokenFolder(root);
     for (const file of fs.readdirSync(path).map((name) => join(path, name))) {
       const used = fs.statSync(file).mtimeMs / 1000 - 10;
@@ -193,7 +213,8 @@ test("over the limit, tokens that were used longest ago go first", () => {
     }
     return codec.times() > before;
   };
-  assert.equal([0, 1, 0, 2, 0, 1].map(use), [true, true, false, true, false, true]);
+  for (const [i, isEncoded] of [true, true, false, true, false, true].entries())
+    assert.is(await use([0, 1, 0, 2, 0, 1][i] ?? 0), isEncoded);
   assert.is(tokenFolder(root).stats().files, 2);
 });
 
@@ -217,7 +238,7 @@ test("train and evaluate read what an earlier run has encoded; moec cache shows 
   assert.match(moec(...train), "the last 14 tokens held out");
   const kept = tokenFolder(env.MOEC_CACHE);
   assert.is(kept.stats().files, 1);
-  const tokens = Buffer.from(Int32Array.of(...new Int32Array(50), 0, 1).buffer); // and one document, which begins at 0
+  const tokens = Buffer.from(Int32Array.of(...new Int32Array(50), 50, 1).buffer); // and one document, of 50
   fs.writeFileSync(pathOf(kept), Buffer.concat([tokens, Buffer.from(sha256([tokens]))]));
   assert.match(moec(...train, "--resume", "--steps", "3"), "the last 3 tokens held out");
   assert.match(moec("evaluate", run, ...how, "--json"), '"targets":49');

@@ -10,6 +10,7 @@ import { exactPreTokenizer } from "../../runtime/tokenizer/pre-tokenizer.ts";
 import { type SplitPoints, splitPointsOf, splitText } from "../../runtime/tokenizer/split-points.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { encoded } from "./encoded.ts";
 import { refused } from "./refused.ts";
 
 const test = suite("tokenizer");
@@ -31,7 +32,7 @@ for (const name of names)
     const codec = await openTokenizer(join(texts, name));
     const expected = numbersOf(name);
     for (const [i, text] of expected.texts.entries()) {
-      assert.deepEqual([...codec.encodeFile(utf8(text), "a.txt")], expected.whole[i], text);
+      assert.deepEqual([...(await encoded(codec, utf8(text)))], expected.whole[i], text);
       const decoder = codec.decoder([]);
       const pieces = (expected.ids[i] ?? []).map((id) => decoder.push(id));
       assert.equal([...pieces, decoder.end()].join(""), expected.decoded[i]);
@@ -94,14 +95,14 @@ test("a text cut into parts is the same tokens", async () => {
     const cuts = cutsIn(name);
     assert.equal(cuts === null, name === "merged", name);
     const codec = await openTokenizer(join(texts, name));
-    const bare = (t: string): number[] => {
-      const [of, none] = [codec.encodeFile(utf8(t), ""), codec.encodeFile(utf8(""), "")];
+    const bare = async (t: string): Promise<number[]> => {
+      const [of, none] = [await encoded(codec, utf8(t)), await encoded(codec, utf8(""))];
       return Array.from(of.subarray(none.length));
     };
     for (const size of [1, 7, 40]) {
       const cut = [...splitText(text.match(/[^]{1,5}/gu) ?? [], cuts, () => {}, size)];
       assert.ok(cut.length > (cuts === null ? 0 : 3), name);
-      assert.deepEqual(cut.flatMap(bare), bare(text), `${name} ${size}`);
+      assert.deepEqual((await Promise.all(cut.map(bare))).flat(), await bare(text), `${name} ${size}`);
     }
   }
 });
@@ -332,11 +333,11 @@ test("a file that is no tokenizer is a Problem with its path, the key and what t
   const words = broken((j) => ({ ...j, added_tokens: [], model: { ...model(j), vocab: large } }), "words");
   assert.equal((await openTokenizer(words)).vocabularySize, 200_000);
   const codec = await openTokenizer(join(texts, "gpt2"));
-  await refused(() => codec.encodeFile(Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
+  await refused(() => encoded(codec, Uint8Array.of(97, 0xff), "latin.txt"), "latin.txt is not UTF-8", "iconv");
   const cut = new Uint8Array(2 << 16).fill(97).fill(0xc3, (2 << 16) - 1);
-  await refused(() => codec.encodeFile(cut, "cut.txt"), "cut.txt is not UTF-8", "iconv");
+  await refused(() => encoded(codec, cut, "cut.txt"), "cut.txt is not UTF-8", "iconv");
   const digits = new Uint8Array((8 << 20) + 1).fill(0x31);
-  await refused(() => codec.encodeFile(digits, "digits.txt"), "digits.txt has more than 8388608 characters", "--data");
+  await refused(() => encoded(codec, digits, "digits.txt"), "digits.txt has more than 8388608 characters", "--data");
 });
 test("whether texts begin with a token, tokenizer_config.json says before tokenizer.json", async () => {
   const single = [{ SpecialToken: { id: "<|end|>", type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }];

@@ -41,20 +41,21 @@ const file = (name: string, content: string): string => {
 const random = lcg(5);
 const below = (n: number): number => Math.floor(n * random());
 
-const read = (files: string[], apart = true): Dataset => readDataset(files, codecs.bytes, { apart }, null);
-test("where documents begin: lines, and files of text; a part that is held out has its own places", () => {
+const read = (files: string[], apart = true): Promise<Dataset> => readDataset(files, codecs.bytes, { apart }, null);
+test("where documents begin: lines, and files of text; a part that is held out has its own places", async () => {
   const lines = ['{"text": "ab"}', "", '{"prompt": "c", "completion": "d"}', '{"text": ""}'].join("\n");
   const [jsonl, plain] = [file("some.jsonl", lines), file("some.txt", "efg")];
-  const text = read([plain, jsonl, plain]);
+  const text = await read([plain, jsonl, plain]);
   assert.is(String.fromCharCode(...Int32Array.from(text.all.read(), tokenOf)), "efgab\ncd\n\nefg");
   assert.equal([...(text.starts ?? [])], [0, 3, 6, 9, 10]);
-  assert.equal([...(read([plain, file("no.txt", ""), plain]).starts ?? [])], [0, 3]);
-  assert.equal([read([jsonl], false).starts, read([jsonl], false).heldOutStarts], [null, null]);
-  const long = read([file("long.jsonl", '{"text": "1234"}\n'.repeat(40))]); // 200 tokens, of which 190 to train
+  assert.equal([...((await read([plain, file("no.txt", ""), plain])).starts ?? [])], [0, 3]);
+  const together = await read([jsonl], false);
+  assert.equal([together.starts, together.heldOutStarts], [null, null]);
+  const long = await read([file("long.jsonl", '{"text": "1234"}\n'.repeat(40))]); // 200 tokens, of which 190 to train
   assert.equal([long.training.length, [...(long.heldOutStarts ?? [])]], [190, [0, 5]]);
-  const given = readDataset([plain], codecs.bytes, { apart: true, heldOut: [jsonl] }, null);
+  const given = await readDataset([plain], codecs.bytes, { apart: true, heldOut: [jsonl] }, null);
   assert.equal([[...(given.starts ?? [])], [...(given.heldOutStarts ?? [])]], [[0], [0, 3, 6]]);
-  const { all, starts } = read([jsonl, jsonl]);
+  const { all, starts } = await read([jsonl, jsonl]);
   assert.is(targetsOf(all, starts), 2 * (2 + 2), "of ab and cd; what is only read is none where it begins, either");
 });
 
@@ -65,13 +66,13 @@ test("where documents begin is known past 4 GiB", () => {
 
 /** Documents of token numbers, each token once; a document is a file. */
 const lengths = Array.from({ length: 60 }, () => 1 + below(20));
-const numbered = (): Dataset => {
+const numbered = (): Promise<Dataset> => {
   let next = 0;
   const files = lengths.map((n, i) => file(`${i}.ids`, Array.from({ length: n }, () => next++).join(" ")));
   return readDataset(files, codecs.ids, { apart: true }, null);
 };
-test("a batch says where in its row each token's document begins, and no document's first token is a target", () => {
-  const text = numbered();
+test("a batch says where in its row each token's document begins, and no document's first token is a target", async () => {
+  const text = await numbered();
   const document = lengths.flatMap((n, i) => Array.from({ length: n }, () => i));
   const [B, T] = [3, 17];
   const check = ({ tokens, targets, since, count }: Batch, first = 0): void => {
@@ -215,9 +216,9 @@ const program = (name: keyof typeof models): string =>
   );
 const documents = [7, 1, 12, 2, 5, 9].map((n) => Array.from({ length: n }, () => below(19)));
 /** All documents in one row. */
-function packed(): Batch {
+async function packed(): Promise<Batch> {
   const files = documents.map((numbers, i) => file(`${i}.numbers`, numbers.join(" ")));
-  const text = readDataset(files, codecs.ids, { apart: true }, null);
+  const text = await readDataset(files, codecs.ids, { apart: true }, null);
   const [batch] = evaluationBatches(text.all, 1, text.all.length - 1, text.starts);
   if (!batch) throw new Error("no batch");
   return batch;
@@ -260,7 +261,7 @@ async function same(
   precision: "f32" | "f64",
   bar: number,
 ): Promise<readonly number[]> {
-  const [row, rows] = [packed(), alone()];
+  const [row, rows] = [await packed(), alone()];
   assert.is(row.count, rows.count);
   const [all, each] = [await lossesOf(row, name, target, precision), await lossesOf(rows, name, target, precision)];
   requireNear(all, each, bar);
@@ -302,7 +303,7 @@ for (const name of full
     void (await same(name, "reference", "f64", 1e-11)));
 test("so they have by kernels, of the host and emulated", async () => {
   const own = await same("LanguageModel", "host", "f32", 1e-5);
-  await onEmulator(async () => requireNear(await lossesOf(packed(), "LanguageModel", "cuda", "f32"), own, 1e-5));
+  await onEmulator(async () => requireNear(await lossesOf(await packed(), "LanguageModel", "cuda", "f32"), own, 1e-5));
 });
 /** Its loss is large where a document does not begin with `^`, or its beginning is a target. */
 const letters = `import { cross_entropy } from "std/loss"

@@ -22,7 +22,7 @@ import {
   trainingBatch,
   vocabularyOf,
 } from "../../runtime/training/data.ts";
-import { problem } from "../assert-problem.ts";
+import { problem, rejectedProblem } from "../assert-problem.ts";
 import { datasetOfBytes } from "../training-runs.ts";
 
 const test = suite("data");
@@ -203,35 +203,36 @@ test("too little data says what to lower", () => {
   }
 });
 
-test("files of held-out text leave all of the data to train on, and are checked as it is", () => {
+test("files of held-out text leave all of the data to train on, and are checked as it is", async () => {
   const folder = mkdtempSync(join(tmpdir(), "moec-held-out-"));
   const [data, held] = ["data.txt", "held.txt"].map((name) => join(folder, name)) as [string, string];
   const read = (content: string) => (
     writeFileSync(held, content), readDataset([data], codecs.ids, { heldOut: [held] })
   );
   writeFileSync(data, Array.from({ length: 40 }, (_, i) => i).join(" "));
-  const text = read("1 2 50");
+  const text = await read("1 2 50");
   assert.equal([text.training.length, [...text.heldOut.read()]], [40, [1, 2, 50]]);
   assert.equal(text.heldOutFiles, { files: [held], bytes: 6, hash: sha256("1 2 50") });
   requireEnough(text, 4, 9); // 40 to train
   requireKnown(text, 51);
   assert.match(problem(() => requireKnown(text, 50)).message, "the held-out text");
   assert.match(problem(() => requireEnough(text, 4, 10)).message, "needs 44");
-  assert.match(problem(() => requireEnough(read("7"), 4, 9)).help, "--held-out");
+  const short = await read("7");
+  assert.match(problem(() => requireEnough(short, 4, 9)).help, "--held-out");
 });
 
-test("token numbers are read with blanks or commas between, from several files", () => {
+test("token numbers are read with blanks or commas between, from several files", async () => {
   const folder = mkdtempSync(join(tmpdir(), "moec-ids-"));
   const files = [join(folder, "a.txt"), join(folder, "b.txt")] as const;
   writeFileSync(files[0], "5 12,7\n\n0\t999999999");
   writeFileSync(files[1], "\r\n50256 1\n");
-  const text = readDataset(files, codecs.ids);
+  const text = await readDataset(files, codecs.ids);
   assert.equal([...text.all.read()], [5, 12, 7, 0, 999999999, 50256, 1]);
   assert.equal([text.bytes, text.codec.unit, countedLosses(text)], [19 + 10, "token", null]);
   assert.is(text.hash, sha256("5 12,7\n\n0\t999999999\r\n50256 1\n"));
   assert.match(problem(() => requireEnough(text, 4, 8)).message, "7 tokens");
-  const refusal = (content: string): Problem => (
-    writeFileSync(files[1], content), problem(() => readDataset(files, codecs.ids))
+  const refusal = (content: string): Promise<Problem> => (
+    writeFileSync(files[1], content), rejectedProblem(() => readDataset(files, codecs.ids))
   );
   for (const [content, word] of [
     ["1 2 Call me", "Call"],
@@ -240,7 +241,7 @@ test("token numbers are read with blanks or commas between, from several files",
     ["12x 3", "12x"],
     ["1.5", "1.5"],
   ] as const)
-    assert.match(refusal(content).message, `b.txt: \`${word}\` is not a token number`);
+    assert.match((await refusal(content)).message, `b.txt: \`${word}\` is not a token number`);
   rmSync(folder, { recursive: true });
 });
 
@@ -261,13 +262,13 @@ test("a unigram model's held-out loss is the entropy of a byte, a bigram model's
   assert.ok(Math.abs(same.unigram + Math.log(20.01 / (20 + 2.56))) < 1e-12, String(same.unigram));
   assert.ok(Math.abs(same.bigram + Math.log(19.01 / (19 + 2.56))) < 1e-12, String(same.bigram));
 });
-test("of pairs whole ones are held out: the last one, where that alone is more than 5%", () => {
+test("of pairs whole ones are held out: the last one, where that alone is more than 5%", async () => {
   const path = join(mkdtempSync(join(tmpdir(), "moec-pairs-")), "pairs.jsonl");
   writeFileSync(path, '{"prompt": "a", "completion": "b"}\n'.repeat(3)); // four tokens each, with the line ends
-  const { training, heldOut, heldOutStarts } = readDataset([path], codecs.bytes, { pairs: true }, null);
+  const { training, heldOut, heldOutStarts } = await readDataset([path], codecs.bytes, { pairs: true }, null);
   assert.equal([training.length, heldOut.length, [...(heldOutStarts ?? [])]], [8, 4, [0]]);
   writeFileSync(path, '{"prompt": "a", "completion": "b"}\n');
-  const alone = readDataset([path], codecs.bytes, { pairs: true }, null);
+  const alone = await readDataset([path], codecs.bytes, { pairs: true }, null);
   assert.throws(() => requireEnough(alone, 1, 4), /too few pairs to hold one out/);
 });
 test("of documents that are told apart, the first token of each is no target, and each token knows where its own begins", () => {

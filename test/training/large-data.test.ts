@@ -7,7 +7,7 @@ import type { Problem } from "../../compiler/diagnostic.ts";
 import { TokenCache, tokenFolder } from "../../runtime/cache/tokens.ts";
 import { lcg } from "../../runtime/measure/lcg.ts";
 import { sha256 } from "../../runtime/storage/files.ts";
-import { FileTokens, type Part, TokenText } from "../../runtime/storage/token-text.ts";
+import { bytesOfFile, FileTokens, type Part, TokenText } from "../../runtime/storage/token-text.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
 import { type Codec, codecs } from "../../runtime/tokens.ts";
 import {
@@ -25,9 +25,10 @@ import {
 } from "../../runtime/training/data.ts";
 import { evaluate } from "../../runtime/training/evaluate.ts";
 import { pairBatches } from "../../runtime/training/pairs.ts";
-import { problem } from "../assert-problem.ts";
+import { problem, rejectedProblem } from "../assert-problem.ts";
 import { project } from "../project.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
+import { encoded } from "../tokenizer/encoded.ts";
 import { losses, small } from "../training-runs.ts";
 
 const test = suite("large data");
@@ -129,21 +130,21 @@ const cases: [string, Codec, string[], { apart?: boolean; pairs?: boolean }][] =
   ["a tokenizer", tokenizer, [prose(300), prose(13_000)], { apart: true }],
 ];
 for (const [name, codec, texts, how] of cases) {
-  test(`${name}: the same in memory, in files, and in files that an earlier run has encoded`, () => {
+  test(`${name}: the same in memory, in files, and in files that an earlier run has encoded`, async () => {
     const json = how.pairs || name.startsWith("documents");
     const files = texts.map((text, i) => file(`${i}.${json && text.startsWith("{") ? "jsonl" : "txt"}`, text));
     const [root, vocabulary] = [temporaryFolder(), codec.vocabularySize ?? 512];
     const cache = (): TokenCache => new TokenCache("build", () => tokenFolder(root));
-    const wanted = uses(readDataset(files, codec, how, null), vocabulary);
+    const wanted = uses(await readDataset(files, codec, how, null), vocabulary);
     for (const own of [cache(), cache(), null])
-      assert.equal(uses(readDataset(files, codec, { ...how, inMemory: false }, own), vocabulary), wanted);
+      assert.equal(uses(await readDataset(files, codec, { ...how, inMemory: false }, own), vocabulary), wanted);
     const kept =
       codec === codecs.bytes && !json ? 0 : files.filter((path) => fs.statSync(path).size >= leastKept).length;
     assert.is(tokenFolder(root).stats().files, kept);
     const given = { heldOut: files.slice(0, 1), ...how };
     assert.equal(
-      uses(readDataset(files.slice(1), codec, { ...given, inMemory: false }, cache()), vocabulary),
-      uses(readDataset(files.slice(1), codec, given, null), vocabulary),
+      uses(await readDataset(files.slice(1), codec, { ...given, inMemory: false }, cache()), vocabulary),
+      uses(await readDataset(files.slice(1), codec, given, null), vocabulary),
     );
   });
 }
@@ -163,7 +164,7 @@ function npy(
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   return Buffer.concat([Buffer.from(`\x93NUMPY${String.fromCharCode(version)}\0`, "latin1"), size, header, bytes]);
 }
-test("token numbers of NumPy's types are those of the text, in memory and in the file", () => {
+test("token numbers of NumPy's types are those of the text, in memory and in the file", async () => {
   const all = Array.from({ length: 500 }, (_, i) => (i * i) % 251);
   const text = file("same.txt", all.join(" "));
   const made: [string, ArrayBufferView][] = [
@@ -173,28 +174,28 @@ test("token numbers of NumPy's types are those of the text, in memory and in the
     ["<i4", Int32Array.from(all)],
     ["<i8", BigInt64Array.from(all, BigInt)],
   ];
-  const of = (path: string, how: { inMemory?: boolean }): unknown[] => {
-    const read = readDataset([path, text], codecs.ids, how, null);
+  const of = async (path: string, how: { inMemory?: boolean }): Promise<unknown[]> => {
+    const read = await readDataset([path, text], codecs.ids, how, null);
     return uses({ ...read, hash: "", bytes: 0 }, 251);
   };
-  const wanted = of(text, {});
+  const wanted = await of(text, {});
   for (const [type, data] of made)
     for (const version of [1, 2, 3]) {
       const path = file("numbers.npy", npy(type, data, undefined, version));
-      for (const inMemory of [true, false]) assert.equal(of(path, { inMemory }), wanted, type);
-      const { hash, bytes } = readDataset([path], codecs.ids, {}, null);
+      for (const inMemory of [true, false]) assert.equal(await of(path, { inMemory }), wanted, type);
+      const { hash, bytes } = await readDataset([path], codecs.ids, {}, null);
       assert.equal([hash, bytes], [sha256([fs.readFileSync(path)]), fs.statSync(path).size]);
     }
 });
-test("a file that NumPy has written is read, by a tokenizer too, whose numbers they are", () => {
+test("a file that NumPy has written is read, by a tokenizer too, whose numbers they are", async () => {
   const header = "\x93NUMPY\x01\x00v\x00{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }";
   const path = file("own.npy", Buffer.from(`${header.padEnd(127)}\n\x05\x00\x0c\x00P\xc4`, "latin1"));
   for (const codec of [codecs.ids, tokenizer])
-    assert.equal([...readDataset([path], codec, {}, null).all.read()], [5, 12, 50256]);
+    assert.equal([...(await readDataset([path], codec, {}, null)).all.read()], [5, 12, 50256]);
 });
 test("a run with a tokenizer is trained and evaluated on its numbers as on the text", async () => {
   const [text, program] = [file("prose.txt", prose(60)), file("small.moe", small(tokenizer.vocabularySize ?? 0, 4))];
-  const ids = file("prose.npy", npy("<i4", tokenizer.encodeFile(fs.readFileSync(text), text)));
+  const ids = file("prose.npy", npy("<i4", await encoded(tokenizer, fs.readFileSync(text))));
   const out = join(folder, "run");
   const how = { program, tokenizer: gpt2, steps: 3, batch: 2, length: 8, target: "reference" } as const;
   const wanted = await losses({ ...how, data: [text], out: join(folder, "of-text") });
@@ -206,52 +207,53 @@ test("a run with a tokenizer is trained and evaluated on its numbers as on the t
   assert.ok(Number(ofText) > 0);
   assert.is((await of(text, ids)).bitsPerByte, undefined);
 });
-function refused(content: string | Uint8Array, codec: Codec = codecs.ids): Problem {
+function refused(content: string | Uint8Array, codec: Codec = codecs.ids): Promise<Problem> {
   const path = file("wrong.npy", content);
-  return problem(() => requireKnown(readDataset([path], codec, { inMemory: false }, null), 1000));
+  return rejectedProblem(async () => requireKnown(await readDataset([path], codec, { inMemory: false }, null), 1000));
 }
-test("what is no row of token numbers is told", () => {
+test("what is no row of token numbers is told", async () => {
   const one = Uint16Array.of(1, 2, 3, 4);
-  assert.match(refused("5 12 7").message, "wrong.npy is no file of NumPy's");
-  assert.match(refused(npy("<f4", Float32Array.of(1))).message, "wrong.npy holds <f4 of shape (1,)");
-  assert.match(refused(npy(">u2", one)).help, "np.save(path, ids.astype(np.uint32).ravel())");
-  assert.match(refused(npy("<u2", one, "(2, 2)")).message, "of shape (2, 2)");
-  assert.match(refused(npy("<u2", one, "()")).message, "of shape ()");
-  assert.match(refused(npy("<u2", one, "(5,)")).message, "ends before its last number");
-  assert.match(refused(npy("<i4", Int32Array.of(3, -1))).message, "holds -1, which is no token number");
-  assert.match(refused(npy("<i8", BigInt64Array.of(2n ** 32n))).message, "holds 4294967296, which");
-  assert.match(refused(npy("<u2", one), codecs.bytes).help, "the tokenizer that made them");
+  assert.match((await refused("5 12 7")).message, "wrong.npy is no file of NumPy's");
+  assert.match((await refused(npy("<f4", Float32Array.of(1)))).message, "wrong.npy holds <f4 of shape (1,)");
+  assert.match((await refused(npy(">u2", one))).help, "np.save(path, ids.astype(np.uint32).ravel())");
+  assert.match((await refused(npy("<u2", one, "(2, 2)"))).message, "of shape (2, 2)");
+  assert.match((await refused(npy("<u2", one, "()"))).message, "of shape ()");
+  assert.match((await refused(npy("<u2", one, "(5,)"))).message, "ends before its last number");
+  assert.match((await refused(npy("<i4", Int32Array.of(3, -1)))).message, "holds -1, which is no token number");
+  assert.match((await refused(npy("<i8", BigInt64Array.of(2n ** 32n)))).message, "holds 4294967296, which");
+  assert.match((await refused(npy("<u2", one), codecs.bytes)).help, "the tokenizer that made them");
 });
-test("encoded data is larger than the cache: all of it is kept while it is used, and read after it is deleted", () => {
+test("encoded data is larger than the cache: all of it is kept while it is used, and read after it is deleted", async () => {
   const root = temporaryFolder();
   const files = [1, 2, 3].map((i) => file(`${i}.txt`, numbers(90_000 + i)));
-  const read = (): Dataset =>
+  const read = (): Promise<Dataset> =>
     readDataset(files, codecs.ids, { inMemory: false }, new TokenCache("build", () => tokenFolder(root, 500_000)));
-  const wanted = [...readDataset(files, codecs.ids, {}, null).all.read()];
-  const text = read();
+  const wanted = [...(await readDataset(files, codecs.ids, {}, null)).all.read()];
+  const text = await read();
   const { path } = tokenFolder(root);
   const names = fs.readdirSync(path);
   assert.is(names.length, 3);
-  assert.equal([...read().all.read()], wanted);
+  assert.equal([...(await read()).all.read()], wanted);
   assert.equal(fs.readdirSync(path), names);
-  new TokenCache("build", () => tokenFolder(root, 500_000)).encodeFile(
+  await new TokenCache("build", () => tokenFolder(root, 500_000)).encodeFile(
     codecs.ids,
-    fs.readFileSync(file("4.txt", numbers(90_004))),
+    bytesOfFile(file("4.txt", numbers(90_004))),
     "4.txt",
     { inMemory: false },
   );
   assert.is(tokenFolder(root).stats().files, 1);
   assert.equal([...text.all.read()], wanted);
 });
-test("encoded data that is damaged is encoded again; where nothing can be kept it stays in memory", () => {
+test("encoded data that is damaged is encoded again; where nothing can be kept it stays in memory", async () => {
   const root = temporaryFolder();
   const path = file("some.txt", numbers(90_000));
   const told: string[] = [];
-  const read = (at = root): number[] => {
+  const read = async (at = root): Promise<number[]> => {
     const how = { inMemory: false, warn: (line: string) => told.push(line) };
-    return [...readDataset([path], codecs.ids, how, new TokenCache("build", () => tokenFolder(at))).all.read()];
+    const text = await readDataset([path], codecs.ids, how, new TokenCache("build", () => tokenFolder(at)));
+    return [...text.all.read()];
   };
-  const wanted = read();
+  const wanted = await read();
   const kept = join(tokenFolder(root).path, fs.readdirSync(tokenFolder(root).path)[0] ?? "");
   const good = fs.readFileSync(kept);
   for (const bad of [
@@ -261,11 +263,11 @@ test("encoded data that is damaged is encoded again; where nothing can be kept i
     Buffer.concat([Buffer.of(9, 9, 9, 9), good.subarray(4)]),
   ]) {
     fs.writeFileSync(kept, bad);
-    assert.equal(read(), wanted);
+    assert.equal(await read(), wanted);
     assert.ok(fs.readFileSync(kept).equals(good));
   }
   assert.is(told.length, 0);
-  assert.equal(read(file("in-the-way", "")), wanted);
+  assert.equal(await read(file("in-the-way", "")), wanted);
   assert.match(told.join(), "some.txt are made anew at the next start: ");
 });
 test.run();

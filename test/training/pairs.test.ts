@@ -11,7 +11,7 @@ import { generate } from "../../runtime/generation/generate.ts";
 import { openFolder } from "../../runtime/generation/open-run.ts";
 import { openModel } from "../../runtime/index.ts";
 import { findEntry, readProgram } from "../../runtime/program.ts";
-import { TokenText } from "../../runtime/storage/token-text.ts";
+import { bytesOfFile, TokenText } from "../../runtime/storage/token-text.ts";
 import { textSizes } from "../../runtime/text-entry.ts";
 import { encodeSource } from "../../runtime/tokenizer/chat.ts";
 import { openTokenizer } from "../../runtime/tokenizer/codec.ts";
@@ -40,7 +40,7 @@ const fileOf = (name: string, pairs: readonly (readonly [string, string])[]): st
   writeFileSync(path, pairs.map(([prompt, completion]) => `${JSON.stringify({ prompt, completion })}\n`).join(""));
   return path;
 };
-const read = (path: string, start: readonly number[] = [1]): Dataset =>
+const read = (path: string, start: readonly number[] = [1]): Promise<Dataset> =>
   readDataset([path], withStart(codecs.bytes, start), { pairs: true }, null);
 const rows = ({ source, tokens, targets }: Batch): string[] =>
   [source, tokens, targets].map((t) => {
@@ -52,8 +52,8 @@ const showByte = (token: number): string =>
   token === -1 ? "." : token === 1 ? "^" : token === 10 ? "$" : String.fromCharCode(token);
 const some = Array.from({ length: 40 }, (_, i): [string, string] => ["ab".repeat(1 + (i % 3)), "xyz".slice(0, i % 4)]);
 
-test("a prompt is a source with what ends it, and an answer what is written after the start token", () => {
-  const text = read(fileOf("two.jsonl", [...some.slice(0, 3), ["a", ""]]));
+test("a prompt is a source with what ends it, and an answer what is written after the start token", async () => {
+  const text = await read(fileOf("two.jsonl", [...some.slice(0, 3), ["a", ""]]));
   assert.deepEqual(longestPair(pairsOf(text, "all")), { source: 7, answer: 3 });
   const [batch, ...more] = pairBatches(pairsOf(text, "all"), 5, 8, 4);
   assert.equal(more.length, 0);
@@ -65,19 +65,22 @@ test("a prompt is a source with what ends it, and an answer what is written afte
   ]);
   assert.equal(batch.count, 1 + 2 + 3 + 1);
 });
-test("a decoder may begin with several tokens, of which it predicts none", () => {
-  const text = read(fileOf("one.jsonl", [["a", "xy"]]), [1, 66]);
+test("a decoder may begin with several tokens, of which it predicts none", async () => {
+  const text = await read(fileOf("one.jsonl", [["a", "xy"]]), [1, 66]);
   assert.deepEqual(longestPair(pairsOf(text, "all")), { source: 2, answer: 4 });
   assert.deepEqual(rows(pairBatch(pairsOf(text, "all"), [0], 2, 5)), ["a$", "^Bxy.", ".xy$."]);
 });
-test("what begins a text stands before the prompt alone; an answer of no tokens has room for its beginning", () => {
+test("what begins a text stands before the prompt alone; an answer of no tokens has room for its beginning", async () => {
   const { documents } = codecs.bytes;
   const codec = (end: readonly number[]) =>
     withStart({ ...codecs.bytes, documents: documents && { ...documents, begin: [60], end } }, [1, 66]);
   const path = fileOf("begun.jsonl", [["a", "x"]]);
-  const text = pairsOf(readDataset([path], codec([10]), { pairs: true }, null), "all");
+  const text = pairsOf(await readDataset([path], codec([10]), { pairs: true }, null), "all");
   assert.deepEqual(rows(pairBatch(text, [0], 3, 3)), ["<a$", "^Bx", ".x$"]);
-  const empty = pairsOf(readDataset([fileOf("none.jsonl", [["a", ""]])], codec([]), { pairs: true }, null), "all");
+  const empty = pairsOf(
+    await readDataset([fileOf("none.jsonl", [["a", ""]])], codec([]), { pairs: true }, null),
+    "all",
+  );
   const { source, answer } = longestPair(empty);
   assert.deepEqual(rows(pairBatch(empty, [0], source, answer)), ["<a", "^B", ".."]);
 });
@@ -98,8 +101,8 @@ test("what is read has a length of its own, which the data says", async () => {
   );
   await assertProblem(() => textSizes(entryOf("T"), {}), "which is not text", "source: i32[B, U]");
 });
-test("no pair is cut where held-out text begins, and an epoch has each pair once", () => {
-  const text = read(fileOf("some.jsonl", some));
+test("no pair is cut where held-out text begins, and an epoch has each pair once", async () => {
+  const text = await read(fileOf("some.jsonl", some));
   const [kept, held] = [pairsOf(text, "training").starts.length, pairsOf(text, "heldOut").starts.length];
   assert.equal(kept + held, 40);
   assert.ok(held >= 1);
@@ -113,18 +116,22 @@ test("no pair is cut where held-out text begins, and an epoch has each pair once
     if (seed !== undefined) for (const order of [all, next]) assert.notDeepEqual(seen, order);
   }
 });
-const said = (run: () => unknown, ...words: string[]): void =>
-  assert.throws(run, (e: Problem) => words.every((word) => `${e.message}\n${e.help}`.includes(word)));
-test("what does not fit says what to do", () => {
+const said = (run: () => unknown, ...words: string[]): Promise<void> =>
+  assert.rejects(
+    async () => run(),
+    (e: Problem) => words.every((word) => `${e.message}\n${e.help}`.includes(word)),
+  );
+test("what does not fit says what to do", async () => {
   const plain = join(folder, "plain.txt");
   writeFileSync(plain, "abc");
-  said(() => read(plain), "plain.txt is a text", ".jsonl");
+  await said(() => read(plain), "plain.txt is a text", ".jsonl");
   const text = join(folder, "text.jsonl");
   writeFileSync(text, '{"text": "abc"}\n');
-  said(() => read(text), "text.jsonl, line 1 has no prompt", '"completion"');
-  said(() => requireEnough(read(fileOf("one.jsonl", some.slice(0, 1))), 1, 4), "too few pairs", "--held-out");
-  said(() => sourceSize({ source: 3, answer: 9 }, 8, null), "an answer has 9 tokens", "--length 9");
-  said(() => sourceSize({ source: 9, answer: 3 }, 8, 8), "a prompt has 9 tokens", "Source=9");
+  await said(() => read(text), "text.jsonl, line 1 has no prompt", '"completion"');
+  const one = await read(fileOf("one.jsonl", some.slice(0, 1)));
+  await said(() => requireEnough(one, 1, 4), "too few pairs", "--held-out");
+  await said(() => sourceSize({ source: 3, answer: 9 }, 8, null), "an answer has 9 tokens", "--length 9");
+  await said(() => sourceSize({ source: 9, answer: 3 }, 8, 8), "a prompt has 9 tokens", "Source=9");
   assert.equal(sourceSize({ source: 9, answer: 3 }, 8, 12), 12);
   assert.equal(sourceSize({ source: 5, answer: 3 }, 8, null), 8);
 });
@@ -135,11 +142,11 @@ test("a language is a token: of the prompt before it, of the answer behind the d
   assert.equal(begin, 1);
   assert.deepEqual(encodeSource(codec, "the ship", "<|end|>"), [2, ...rest]);
   assert.deepEqual(encodeSource(codecs.ids, "5 12", "66"), [66, 5, 12]);
-  said(() => encodeSource(codec, [{ role: "user", content: "a" }], "<unk>"), "a conversation", "or give a text");
+  await said(() => encodeSource(codec, [{ role: "user", content: "a" }], "<unk>"), "a conversation", "or give a text");
   assert.deepEqual(startTokensOf(codec, "<unk>"), [2, 0]);
   assert.deepEqual(startTokensOf(withStart(codecs.ids, [2]), "66"), [2, 66]);
   for (const other of [codec, codecs.bytes])
-    said(() => startTokensOf(other, "fra_Latin"), "fra_Latin is no token", "fra_Latn in NLLB's");
+    await said(() => startTokensOf(other, "fra_Latin"), "fra_Latin is no token", "fra_Latn in NLLB's");
 });
 
 const model = `import { SwitchTransformers } from "std/models/t5"
@@ -223,7 +230,7 @@ test("a model without an encoder begins no text with the language of the run tha
   assert.deepEqual([config.tokenizer, config.begin, config.start], [trained.config.tokenizer, undefined, undefined]);
   assert.deepEqual(text.codec.documents?.begin, [1]);
 });
-test("encoded pairs, and texts, are kept with what begins them", () => {
+test("encoded pairs, and texts, are kept with what begins them", async () => {
   const [made, root] = [[] as number[], temporaryFolder()];
   const text = Array.from({ length: 6000 }, (_, i): [string, string] => [
     `the ship ${i} and the sea`,
@@ -235,7 +242,7 @@ test("encoded pairs, and texts, are kept with what begins them", () => {
   const cache = new TokenCache("test", () => tokenFolder(root));
   for (const pairs of [true, false])
     for (const one of [known, withBegin(known, [60]), known, withBegin(known, [61])]) {
-      const { tokens } = cache.encodeFile(one, readFileSync(path), path, { pairs });
+      const { tokens } = await cache.encodeFile(one, bytesOfFile(path), path, { pairs });
       made.push(new TokenText([tokens]).read()[0] ?? 0);
     }
   assert.deepEqual(made, [~116, ~60, ~116, ~61, ~116, ~60, ~116, ~61]);

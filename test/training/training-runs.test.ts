@@ -188,7 +188,7 @@ test("what was trained on text without line ends begins as that text does, where
   const [data, out] = [join(root, "one-line"), fresh()];
   writeFileSync(data, "never an end ".repeat(20));
   await lossesOf({ ...tiny, data: [data], out });
-  const text = readDataset([data]);
+  const text = await readDataset([data]);
   const { opening } = readConfig(out);
   assert.equal(opening, [...text.heldOut.read(0, 1)]);
   const written = async (more: { prompts?: string[] }): Promise<string> => {
