@@ -1,6 +1,5 @@
 // Encodes a file of training data in parts, in other threads if it is large. What comes of it arrives in order, and does not depend on their number.
 import { Bug } from "../../compiler/diagnostic.ts";
-import { cores } from "../machine.ts";
 import { type Bytes, type Codec, type Encoded, type EncodePart, oneDocument, type Progress } from "../tokens.ts";
 import { encodeJsonLines, encodePart, isJsonLines } from "./documents.ts";
 
@@ -8,7 +7,7 @@ export interface HowToEncode {
   readonly encoding?: Progress | undefined;
   /** Whether each line is a prompt and a completion, for a model with an encoder. */
   readonly pairs?: boolean | undefined;
-  /** Default: as many as cores. */
+  /** The most that encode a large file. Default: the caller's alone. */
   readonly threads?: number | undefined;
 }
 /** In bytes of a file. A thread takes about as long to start, and to meet the usual words, as to encode half of them. */
@@ -25,7 +24,7 @@ export async function* encodeFile(
   codec: Codec,
   file: Bytes,
   path: string,
-  { encoding, pairs = false, threads = cores() }: HowToEncode = {},
+  { encoding, pairs = false, threads = 1 }: HowToEncode = {},
 ): AsyncGenerator<Encoded> {
   const count = Math.min(threads, Math.floor(file.length / bytesOfThread));
   const others = count > 1 ? (codec.openThreads?.(count) ?? null) : null;

@@ -6,6 +6,7 @@ import { withFileErrors } from "../../compiler/file-errors.ts";
 import { idsFlagText, tokenizerFlagText } from "../../compiler/flag-text.ts";
 import { sum } from "../../compiler/types/numbers.ts";
 import { type EncodingOptions, encodeInMemory, type TokenCache } from "../cache/tokens.ts";
+import { cores } from "../machine.ts";
 import { readBytes } from "../storage/files.ts";
 import { bytesInMemory, bytesOfFile, FileTokens, type Part, TokenText } from "../storage/token-text.ts";
 import { isJsonLines } from "../tokenizer/documents.ts";
@@ -21,6 +22,8 @@ export interface DataFiles {
 export interface Text extends DataFiles, Documents<TokenText> {}
 /** In bytes of all files. Larger data stays in its files. */
 export const mostInMemory = 2 ** 30;
+/** Of threads that encode a text: each takes some 200 MB, and more would wait for the one that reads it. */
+const mostThreads = 32;
 
 /** The text of all files, one after the other. */
 export async function readTexts(
@@ -32,7 +35,8 @@ export async function readTexts(
   const plain = options.pairs ? files.find((path) => !isJsonLines(path)) : undefined;
   if (plain !== undefined) throw noPairs(plain);
   const size = sum(files.map((path) => withFileErrors(path, "read", () => statSync(path).size)));
-  const how = { ...options, inMemory: options.inMemory ?? size <= mostInMemory };
+  const threads = Math.min(options.threads ?? mostThreads, cores(), mostThreads);
+  const how = { ...options, threads, inMemory: options.inMemory ?? size <= mostInMemory };
   const hash = createHash("sha256");
   let bytes = 0;
   const add: Add = (piece) => {
