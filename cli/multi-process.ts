@@ -2,6 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { Problem } from "../compiler/diagnostic.ts";
+import { cores } from "../runtime/machine.ts";
 import { launchInfo } from "../runtime/workers/mpi.ts";
 import { OtherWorkerFailed, type Workers, workers } from "../runtime/workers/workers.ts";
 import { note, warn } from "./output.ts";
@@ -46,6 +47,10 @@ export async function withWorkers(
   if (world.rank === 0 && world.idle > 0 && threads === undefined)
     warn(
       `mpirun has bound its processes, and ${world.idle} of the cores stay idle: with --bind-to none they share all`,
+    );
+  if (world.rank === 0 && threads !== undefined && threads > cores())
+    warn(
+      `--threads ${threads} is more than this process has cores, ${cores()}: threads that share a core wait for each other, and all go slower`,
     );
   try {
     await command(world);

@@ -16,6 +16,7 @@ import { abortOnSignals, exitOnSignals } from "../../cli/signals.ts";
 import { Problem } from "../../compiler/diagnostic.ts";
 import { precision, set, threads } from "../../compiler/options.ts";
 import type { Tensor } from "../../runtime/executable/executable.ts";
+import { cores } from "../../runtime/machine.ts";
 import { fromNumbers } from "../../runtime/tensor.ts";
 import type { TrainStep } from "../../runtime/training/loop.ts";
 import { command, main } from "../command.ts";
@@ -179,6 +180,10 @@ test("what cannot be done exits with 1, one message and a remedy, and nothing on
   fails(moec("run", same, "--entry", "same", "--input", half), 1, "half.json: `i` holds 1.5", "whole numbers");
   writeFileSync(half, '\ufeff{ "i": [NaN] }');
   fails(moec("run", same, "--entry", "same", "--input", half), 1, "half.json is not JSON", 'strings, "NaN"');
+  writeFileSync(half, '{ "i": [1] }');
+  const crowded = moec("run", same, "--entry", "same", "--input", half, "--threads", String(cores() + 1));
+  assert.is(crowded.status, 0);
+  assert.match(crowded.stderr, `warning: --threads ${cores() + 1} is more than this process has cores, ${cores()}: `);
   const behind = join(empty, "graphs");
   fails(moec("compile", "examples/gpt-moe.moe", "--emit", "ast", "-o", behind), 1, "a part of the path is a file");
 });
