@@ -120,7 +120,7 @@ export interface BlockKind {
 /** Values for our model's header. */
 export type Header = Readonly<Record<string, number | boolean>>;
 /**
- * One tensor that holds several of ours: each takes a contiguous run of the last axis. `transposed`: the last two axes are exchanged first; a
+ * One tensor that holds several of ours: each takes a contiguous run of the last axis, or of each of its `groups`, such as heads. `transposed`: the last two axes are exchanged first; a
  * function says it of the shape, where checkpoints differ. `shares`: how long the runs are, as parts of the axis; default: all of one length. `stacked`: how
  * many matrices stand one below another; they get an axis of their own, the first.
  */
@@ -128,6 +128,7 @@ export interface PackedTensor {
   readonly runs: readonly string[];
   readonly transposed: boolean | ((header: Header, shape: readonly number[]) => boolean);
   readonly shares?: (header: Header) => readonly number[];
+  readonly groups?: (header: Header) => number;
   readonly stacked?: (header: Header) => number;
 }
 /** What a weight is of ours, with other names. */

@@ -112,23 +112,25 @@ function orient(t: StoredTensor): StoredTensor {
   if (isConvolution(t.shape)) return turned(reshaped(t, [features, width]));
   return t.shape.length === 2 ? turned(t) : t;
 }
-/** How a tensor holds several of ours: along its last axis, of which each has so many elements, contiguous or interleaved. */
+/** How a tensor holds several of ours: along its last axis, which is one group or more, in each of which every one of ours has a run. */
 interface Packing {
   readonly names: readonly string[];
   readonly transposed: boolean;
-  readonly interleaved: boolean;
-  /** How long the parts are, as parts of the axis. */
+  readonly groups: number;
+  /** How long the runs are, as parts of a group. */
   readonly shares: readonly number[];
   /** How many matrices stand one below another; null: it is one, or they have an axis of their own. */
   readonly stacked: number | null;
 }
 function packingOf(into: readonly string[] | PackedTensor, header: Header, shape: readonly number[]): Packing {
-  if (!("runs" in into))
-    return { names: into, transposed: false, interleaved: true, shares: into.map(() => 1), stacked: null };
-  const { runs: names, transposed: turns, shares, stacked } = into;
+  if (!("runs" in into)) {
+    const groups = (shape.at(-1) ?? 0) / into.length;
+    return { names: into, transposed: false, groups, shares: into.map(() => 1), stacked: null };
+  }
+  const { runs: names, transposed: turns, shares, groups, stacked } = into;
   const transposed = typeof turns === "function" ? turns(header, shape) : turns;
   const parts = shares?.(header) ?? names.map(() => 1);
-  return { names, transposed, interleaved: false, shares: parts, stacked: stacked?.(header) ?? null };
+  return { names, transposed, groups: groups?.(header) ?? 1, shares: parts, stacked: stacked?.(header) ?? null };
 }
 /** The shape with an axis for matrices that stand one below another. */
 function unstacked({ stacked: n }: Packing, shape: readonly number[], which: string): readonly number[] {
@@ -146,33 +148,38 @@ function unpack(t: StoredTensor, packing: Packing, which: string): [string, Stor
     derivedColumns(whole, places.width, (x) => strided(x, places)),
   ]);
 }
+/** The `run` elements from `first` on of every `group`, `width` in all. */
 interface Places {
   readonly first: number;
-  readonly stride: number;
+  readonly run: number;
+  readonly group: number;
   readonly width: number;
 }
 /** Which elements of the last axis each of ours has. */
-function placesIn({ names, shares, interleaved }: Packing, columns: number, which: string) {
-  const unit = columns / sum(shares);
-  if (!Number.isInteger(unit)) {
+function placesIn({ names, shares, groups }: Packing, columns: number, which: string) {
+  const group = columns / groups;
+  const unit = group / sum(shares);
+  if (![groups, group, unit].every(Number.isInteger)) {
     const uneven = new Set(shares).size > 1 ? ` in parts of ${shares.join(", ")}` : "";
     throw new Problem(`${which} has ${columns} columns, for ${names.length} matrices${uneven}`, "restore the file");
   }
-  return names.map((name, i) => ({
-    name,
-    first: interleaved ? i : unit * sum(shares.slice(0, i)),
-    stride: interleaved ? names.length : 1,
-    width: unit * (shares[i] ?? 0),
-  }));
+  return names.map((name, i) => {
+    const run = unit * (shares[i] ?? 0);
+    return { name, first: unit * sum(shares.slice(0, i)), run, group, width: run * groups };
+  });
 }
-/** `width` elements of each row, from `first` on, `stride` apart. */
-function strided(t: Tensor, { first, stride, width }: Places): Tensor {
-  const columns = t.shape.at(-1) ?? 0;
-  if (width === columns) return t;
+function strided(t: Tensor, places: Places): Tensor {
+  const { width } = places;
+  if (width === t.shape.at(-1)) return t;
   const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
-  for (let to = 0, row = first; to < part.data.length; to += width, row += columns)
-    for (let j = 0; j < width; j++) part.data[to + j] = t.data[row + j * stride] ?? 0;
+  forPlaces(part.data.length, places, (of, from) => {
+    part.data[of] = t.data[from] ?? 0;
+  });
   return part;
+}
+/** Calls `f` with the place of each of `count` elements in a part, and in the whole. */
+function forPlaces(count: number, { first, run, group }: Places, f: (ofPart: number, ofWhole: number) => void): void {
+  for (let to = 0, at = first; to < count; to += run, at += group) for (let j = 0; j < run; j++) f(to + j, at + j);
 }
 
 /** The inverse of `oursOf`: their tensor, of this dtype and shape, made of ours, which `take` gives; null if import does not read it. */
@@ -217,10 +224,10 @@ function pack({ dtype, shape }: Like, packing: Packing, take: (ours: string) => 
   return { ...(packing.transposed ? transposed(whole) : whole), shape };
 }
 /** The inverse of `strided`. */
-function putStrided(part: Tensor, whole: Tensor, { first, stride, width }: Places): void {
-  const columns = whole.shape.at(-1) ?? 0;
-  for (let from = 0, row = first; from < part.data.length; from += width, row += columns)
-    for (let j = 0; j < width; j++) whole.data[row + j * stride] = part.data[from + j] ?? 0;
+function putStrided(part: Tensor, whole: Tensor, places: Places): void {
+  forPlaces(part.data.length, places, (of, to) => {
+    whole.data[to] = part.data[of] ?? 0;
+  });
 }
 
 export const plainPlace = (block: number): string => `blocks.${block}`;

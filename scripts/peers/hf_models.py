@@ -27,6 +27,7 @@ CONFIGS = {
     "qwen4_exp_text_ngrams": "Qwen4ExpTextConfig",
     "sarvam_moe": "SarvamMoEConfig",
     "sarvam_mla": "SarvamMLAConfig",
+    "param2moe": "Param2MoeConfig",
     "gemma4_text": "Gemma4TextConfig",
     "gemma4_text_edge": "Gemma4TextConfig",
     "gemma4_unified_text": "Gemma4UnifiedTextConfig",
@@ -424,6 +425,16 @@ MODELS = {
     "sarvam_moe": (
         "Glm4Moe",
         HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "attention_bias": True},
+        "1GB",
+    ),
+    "param2moe": (
+        "Glm4Moe",
+        HEADS | {"head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5, "attention_bias": True},
+        "1GB",
+    ),
+    "minicpm5_moe": (
+        "MiniCPM5Moe",
+        HEADS | {"num_hidden_layers": 3, "head_dim": 8, "moe_intermediate_size": 6, "intermediate_size": 12, "n_routed_experts": 5},
         "1GB",
     ),
     "glm4v_moe_text": (

@@ -129,6 +129,8 @@ test("what a family's blocks cannot be is refused by its key", () => {
   assert.equal(header("hy_v3", { mlp_layer_types: null })["Dense"], 1);
   refused(() => openTransformers(other("hy_v3", { mlp_bias: true })), "mlp_bias is true");
   refused(() => openTransformers(other("sarvam_moe", { score_function: "softmax" })), 'score_function is "softmax"');
+  for (const key of ["use_gated_attention", "partial_rotary_factor"])
+    refused(() => openTransformers(other("minicpm5_moe", { [key]: false })), `${key} is false`);
   assert.equal(header("sarvam_moe", { n_routed_experts: null, num_experts: 7 })["E"], 7);
   refused(() => openTransformers(other("aria_text", { mlp_bias: true })), "mlp_bias is true");
   refused(() => openTransformers(inner("qwen3_vl_moe_text", { norm_topk_prob: false })), "norm_topk_prob is false");

@@ -33,7 +33,7 @@ import { kimiLinear, ling3 } from "./kimi-linear.ts";
 import { laguna } from "./laguna.ts";
 import { lfm2, lfm2Moe } from "./lfm2.ts";
 import { lfm3 } from "./lfm3.ts";
-import { hyV3, sarvamMoe } from "./like-glm.ts";
+import { hyV3, minicpm5Moe, param2Moe, sarvamMoe } from "./like-glm.ts";
 import { exaone4, glm4, ministral3, nanochat, seedOss, smollm3 } from "./like-llama.ts";
 import { longcatFlash } from "./longcat.ts";
 import { falconMamba, mamba } from "./mamba.ts";
@@ -130,6 +130,8 @@ export const families: readonly Family[] = [
   afmoe,
   hyV3,
   sarvamMoe,
+  param2Moe,
+  minicpm5Moe,
   qwen25VlText,
   qwen3VlText,
   glm4vMoeText,

@@ -1,4 +1,4 @@
-// Families with GLM-4.5's blocks under other names: Hunyuan 3, Sarvam.
+// Families with GLM-4.5's blocks under other names: Hunyuan 3, Sarvam, Param2, MiniCPM5.
 import type { Family } from "../family.ts";
 import {
   blocksAfterLast,
@@ -52,19 +52,21 @@ const fusedAttention = (kind: "weight" | "bias"): Family["names"] => ({
     shares: ({ Heads, Groups }) => [Number(Heads), Number(Groups), Number(Groups)],
   },
 });
+/** Where a whole head turns, queries and keys are normed if nothing is said, and settings may have the names of the first release. */
+const wholeTurned = (base: number): Family["header"] => ({
+  ...glm4Moe.header,
+  Dense: { keys: ["first_k_dense_replace"], fallback: 1, kind: "layers" },
+  E: required("n_routed_experts", "num_experts", "num_local_experts"),
+  Shared: requiredAs("count", "n_shared_experts", "num_shared_experts"),
+  base: { keys: ropeThetaKeys, fallback: base },
+  part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 1 },
+  normed: { keys: ["use_qk_norm"], fallback: true },
+  biased: { keys: ["attention_bias", "use_qkv_bias"], fallback: false },
+});
 export const sarvamMoe: Family = {
   type: "sarvam_moe",
   model: "Glm4Moe",
-  header: {
-    ...glm4Moe.header,
-    Dense: { keys: ["first_k_dense_replace"], fallback: 1, kind: "layers" },
-    E: required("n_routed_experts", "num_experts", "num_local_experts"),
-    Shared: requiredAs("count", "n_shared_experts", "num_shared_experts"),
-    base: { keys: ropeThetaKeys, fallback: 8000000 },
-    part: { keys: ["rope_parameters.partial_rotary_factor", "partial_rotary_factor"], fallback: 1 },
-    normed: { keys: ["use_qk_norm"], fallback: true },
-    biased: { keys: ["attention_bias", "use_qkv_bias"], fallback: false },
-  },
+  header: wholeTurned(8000000),
   supported: { ...defaultSettings, n_group: 1, topk_group: 1, score_function: "sigmoid" },
   names: {
     ...glm4Moe.names,
@@ -76,4 +78,39 @@ export const sarvamMoe: Family = {
     "model.layers.*.attention.key_layernorm.weight": "blocks.*.attention.key_norm.weight",
     "model.layers.*.mlp.gate.expert_bias": "blocks.*.feed.moe.gate.bias",
   },
+};
+
+export const param2Moe: Family = { ...sarvamMoe, type: "param2moe", header: wholeTurned(500000), tied: true };
+
+export const minicpm5Moe: Family = {
+  type: "minicpm5_moe",
+  model: "Glm4Moe",
+  header: {
+    ...glm4Moe.header,
+    Dense: leadingDense,
+    Shared: { keys: ["n_shared_experts"], fallback: 1, kind: "count" },
+    base: { keys: ropeThetaKeys, fallback: 5000000 },
+    part: constant(1),
+    normed: constant(false),
+    biased: constant(false),
+    gated: constant(true),
+  },
+  supported: {
+    ...unbiasedSettings,
+    n_group: 1,
+    topk_group: 1,
+    use_gated_attention: true,
+    partial_rotary_factor: 1,
+    "rope_parameters.partial_rotary_factor": 1,
+  },
+  names: {
+    ...decoderNames,
+    ...sharedExpertNames,
+    "model.layers.*.self_attn.q_proj.weight": {
+      runs: ["blocks.*.attention.query.weight", "blocks.*.attention.gate.weight"],
+      transposed: true,
+      groups: ({ Heads }) => Number(Heads),
+    },
+  },
+  ignoredPrefixes: blocksAfterLast,
 };
