@@ -15,6 +15,7 @@ const parts = new Set([
   "Hunyuan4Blocks",
   "HyperModel",
   "IndexedModel",
+  "InklingBlocks",
   "JambaBlocks",
   "LagunaBlocks",
   "MiniMaxM3Blocks",

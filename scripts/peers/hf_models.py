@@ -14,6 +14,12 @@ READS = {"d_kv": 5, "d_ff": 12, "num_layers": 2, "num_decoder_layers": 2, "num_h
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 12,
 }
+INKLING = (
+    HEADS
+    | {"num_hidden_layers": 3, "head_dim": 8, "swa_num_attention_heads": 2, "swa_num_key_value_heads": 1, "swa_head_dim": 6, "sliding_window_size": 4}
+    | {"d_rel": 3, "rel_extent": 5, "log_scaling_n_floor": 3, "local_layer_ids": [0, 2], "mlp_layer_types": ["dense", "sparse", "sparse"]}
+    | {"intermediate_size": 12, "moe_intermediate_size": 6, "n_routed_experts": 5, "conv_kernel_size": 3, "logits_mup_width_multiplier": 2.0}
+)
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
 WIDE = {"Qwen3NextForCausalLM", "Glm5NextForConditionalGeneration", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
 # By folder: the configuration's class, where it is not named like the model's.
@@ -29,6 +35,7 @@ CONFIGS = {
     "sarvam_mla": "SarvamMLAConfig",
     "param2moe": "Param2MoeConfig",
     "gemma4_text": "Gemma4TextConfig",
+    "inkling_text": "InklingTextConfig",
     "gemma4_text_edge": "Gemma4TextConfig",
     "gemma4_unified_text": "Gemma4UnifiedTextConfig",
     "dots3_note_text": "Dots3NoteTextConfig",
@@ -38,7 +45,7 @@ TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
 # Those whose gradients are stored too.
-GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text", "glm5_next_text"]
+GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text", "glm5_next_text", "inkling_text"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -800,6 +807,13 @@ MODELS = {
             "vision_config": {"model_type": "pixtral", "hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
             | {"image_size": 8, "patch_size": 4},
         },
+        "1GB",
+    ),
+    "inkling_text": ("Inkling", INKLING, "1GB"),
+    "inkling_mm_model": (
+        "Inkling",
+        {"text_config": INKLING, "vision_config": {"hidden_size": 4, "n_layers": 2, "num_attention_heads": 1, "patch_size": 4}}
+        | {"audio_config": {"n_mel_bins": 1, "mel_vocab_size": 2}},
         "1GB",
     ),
     "glm5_next_text": (

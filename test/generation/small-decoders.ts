@@ -199,6 +199,11 @@ export const likeThem: Readonly<Record<string, Decoder>> = {
     "8, 10, 6, L: 5, N: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, C: 5, Size: 2, Top: 2, IndexHeads: 8, IndexWidth: 5, DeltaHeads: 2, DeltaWidth: 3, Rounds: 3, Chunk: 2, Context: 12",
     "glm5_next",
   ),
+  Inkling: decoder(
+    "Inkling",
+    "8, 10, 6, L: 3, Dense: 1, Every: 2, Heads: 4, Groups: 2, A: 4, NearHeads: 2, NearGroups: 1, NearA: 6, R: 3, Extent: 5, window: 3, E: 4, K: 2, Shared: 2, Width: 3, floor: 3, Context: 12",
+    "inkling",
+  ),
   Hunyuan4: decoder(
     "Hunyuan4",
     "8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 5, A: 3, P: 4, C: 5, Top: 3, IndexHeads: 4, IndexWidth: 6, Context: 12",

@@ -316,6 +316,26 @@ test("dots3 Note: sizes of each kind of block, as written and as released", () =
     "NearMixture",
   ]);
 });
+const widthsOfInkling = (change: object): unknown => {
+  const { F, H } = header("inkling_text", change);
+  return [F, H];
+};
+test("Inkling: which blocks have windows and which are mixtures, and widths as released and as transformers writes them", () => {
+  assert.deepEqual(kindsOfFamily("inkling_text", {}), ["Near", "FarMixture", "NearMixture"]);
+  const unsaid = { layer_types: null, mlp_layer_types: null };
+  assert.deepEqual(kindsOfFamily("inkling_text", { ...unsaid, local_layer_ids: [1], dense_mlp_idx: 2 }), [
+    "Far",
+    "Near",
+    "FarMixture",
+  ]);
+  const six = { ...unsaid, local_layer_ids: null, num_hidden_layers: 6 };
+  assert.deepEqual(kindsOfFamily("inkling_text", six), [...Array(5).fill("NearMixture"), "FarMixture"]);
+  assert.deepEqual(widthsOfInkling({ intermediate_size: 7 }), [7, 6]);
+  assert.deepEqual(widthsOfInkling({ intermediate_size: 7, dense_intermediate_size: 9 }), [9, 7]);
+  refuses("inkling_text", { shared_expert_sink: false }, "shared_expert_sink is false");
+  refuses("inkling_text", { moe_intermediate_size: "6" }, 'moe_intermediate_size is "6"', "a whole number");
+  refuses("inkling_text", { layer_types: ["hybrid", "full", "hybrid"] }, "layer_types is", "hybrid and hybrid_sliding");
+});
 test("MiniMax: blocks that see all come by turns, if nothing is said", () => {
   assert.deepEqual(kindsOfFamily("minimax", { layer_types: null }), ["Full", "Lightning"]);
   assert.deepEqual([header("minimax", {})["P"], header("minimax", { rotary_dim: 2 })["P"]], [undefined, 2]);

@@ -56,6 +56,7 @@ for (const type of new Set([
   "exaone4_whole",
   "gemma4_text_edge",
   "glm_moe_dsa_shared",
+  "inkling_mm_model",
 ]))
   for (const way of full || ownKernels.has(type) ? peerTargets : peerTargets.slice(0, 1))
     test(`${type}: the logits of transformers, ${way.target} ${way.precision}`, async () => {
@@ -72,6 +73,18 @@ for (const type of new Set([
       assertClose("logits", results.get("0"), expected.get("logits"), bar(way));
     });
 
+const inklingsLogits = async (change: object): Promise<Tensor | undefined> => {
+  const input = join(temporaryFolder(), "tokens.json");
+  writeFileSync(input, JSON.stringify({ tokens: [[3, 1, 4]] }));
+  const run = await entryOf(other("inkling_text", change));
+  return (await runEntry({ ...run, input, target: "reference", precision: "f64" })).get("0");
+};
+test("Inkling's logits of what is no token are -Infinity, and the others as they are", async () => {
+  const [all, some] = [await inklingsLogits({}), await inklingsLogits({ unpadded_vocab_size: 38 })];
+  const expected = Array.from(all?.data ?? [], (x, i) => (i % 40 < 38 ? x : -Infinity));
+  assert.deepEqual(Array.from(some?.data ?? []), expected);
+  assert.equal(expected.length, 120);
+});
 test("an index that names files of other folders is refused", () => {
   const at = copy("olmoe", (c) => c);
   writeFileSync(join(at, "model.safetensors.index.json"), '{"weight_map": {"model.norm.weight": "../x.safetensors"}}');

@@ -152,6 +152,8 @@ const models = {
     "DeepSeekV4(V: 19, D: 8, H: 6, L: 3, N: 2, Heads: 2, E: 4, K: 2, Q: 6, A: 6, P: 4, OutGroups: 2, O: 3, window: 3, SparseRate: 2, HeavyRate: 3, Top: 2, IndexHeads: 8, IndexWidth: 5, Hashed: 1, Rounds: 3, std: 0.5)",
   Glm5Next:
     "Glm5Next(V: 19, D: 8, F: 10, H: 6, L: 5, N: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 4, A: 4, C: 4, Size: 2, Top: 1, IndexHeads: 8, IndexWidth: 4, DeltaHeads: 2, DeltaWidth: 3, Rounds: 3, Chunk: 4, std: 0.5)",
+  Inkling:
+    "Inkling(V: 19, D: 8, F: 10, H: 6, L: 3, Dense: 1, Every: 2, Heads: 4, Groups: 2, A: 4, NearHeads: 2, NearGroups: 1, NearA: 6, R: 3, Extent: 5, window: 3, E: 4, K: 2, Shared: 2, Width: 3, floor: 3, std: 0.5)",
   Hunyuan4:
     "Hunyuan4(V: 19, D: 8, N: 2, F: 10, H: 6, L: 4, Every: 2, Heads: 2, E: 4, K: 2, Q: 6, R: 4, A: 4, P: 2, C: 4, Top: 3, IndexHeads: 4, IndexWidth: 4, std: 0.5)",
   MistralLarge4:
@@ -186,6 +188,7 @@ const files = new Map<string, string>([
   ["Dots3Note", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
   ["Glm5Next", "glm5_next"],
+  ["Inkling", "inkling"],
   ["Hunyuan4", "hunyuan4"],
   ["MistralLarge4", "mistral_large4"],
   ["Qwen4", "qwen4"],

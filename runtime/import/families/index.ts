@@ -27,6 +27,7 @@ import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { glm5Next } from "./glm5-next.ts";
 import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { hunyuan4, hunyuan4Text } from "./hunyuan4.ts";
+import { inkling } from "./inkling.ts";
 import { jamba } from "./jamba.ts";
 import { jetmoe } from "./jetmoe.ts";
 import { kimiLinear, ling3 } from "./kimi-linear.ts";
@@ -125,6 +126,7 @@ export const families: readonly Family[] = [
   glmMoeDsaShared,
   dots3Note,
   glm5Next,
+  inkling,
   glm4MoeLite,
   exaoneMoe,
   afmoe,
