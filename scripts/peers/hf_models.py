@@ -135,6 +135,13 @@ MODELS = {
         | {"first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 1.7},
         "1GB",
     ),
+    "granite": (
+        "Granite",
+        DENSE
+        | {"intermediate_size": 12, "attention_bias": True, "tie_word_embeddings": True}
+        | {"embedding_multiplier": 2.5, "attention_multiplier": 0.3, "residual_multiplier": 0.6, "logits_scaling": 1.5},
+        "1GB",
+    ),
     "granitemoe": (
         "GraniteMoe",
         HEADS

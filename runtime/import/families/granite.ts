@@ -1,17 +1,25 @@
-// Granite-MoE, with a shared expert too, and Granite 4.0: Mamba-2 beside attention.
+// Granite's dense models, Granite-MoE, with a shared expert too, and Granite 4.0: Mamba-2 beside attention.
 import { type Blocks, type Family, floatTag, type Json, lookup } from "../family.ts";
+import { header, names } from "./dense.ts";
 import { kindsOf, mambaNames } from "./mamba.ts";
 import { grouped } from "./mixtral.ts";
-import { decoderNames, mixtureHeader, required, requiredAs, unbiasedSettings } from "./shared.ts";
+import {
+  attentionBiasNames,
+  decoderNames,
+  defaultSettings,
+  mixtureHeader,
+  required,
+  requiredAs,
+  unbiasedSettings,
+} from "./shared.ts";
 
-const graniteHeader: Family["header"] = {
-  ...mixtureHeader,
-  ...grouped,
+const multipliers: Family["header"] = {
   scale: { keys: ["attention_multiplier"], fallback: 1 },
   part: { keys: ["residual_multiplier"], fallback: 1 },
   wide: { keys: ["embedding_multiplier"], fallback: 1 },
   soft: { keys: ["logits_scaling"], fallback: 1, kind: "positive" },
 };
+const graniteHeader: Family["header"] = { ...mixtureHeader, ...grouped, ...multipliers };
 /** A SwiGLU whose gate and up are one matrix, or those of all experts. */
 const fusedNames = (theirs: string, ours: string): Family["names"] => ({
   [`${theirs}.input_linear.weight`]: { runs: [`${ours}.gate.weight`, `${ours}.up.weight`], transposed: true },
@@ -22,6 +30,15 @@ const graniteNames = (ours: string): Family["names"] => ({
   "model.layers.*.block_sparse_moe.router.layer.weight": `blocks.*.${ours}.gate.weight`,
   ...fusedNames("model.layers.*.block_sparse_moe", `blocks.*.${ours}.experts`),
 });
+
+export const granite: Family = {
+  type: "granite",
+  model: "Granite",
+  file: "dense",
+  header: { ...header, ...multipliers, biased: { keys: ["attention_bias"], fallback: false } },
+  supported: { ...defaultSettings, mlp_bias: false },
+  names: { ...names, ...attentionBiasNames },
+};
 
 export const granitemoe: Family = {
   type: "granitemoe",

@@ -25,7 +25,7 @@ import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
 import { gemma4Edge, gemma4Text, gemma4UnifiedText } from "./gemma4.ts";
 import { glm5Next } from "./glm5-next.ts";
-import { granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
+import { granite, granitemoe, granitemoehybrid, granitemoeshared } from "./granite.ts";
 import { hunyuan4, hunyuan4Text } from "./hunyuan4.ts";
 import { inkling } from "./inkling.ts";
 import { jamba } from "./jamba.ts";
@@ -99,6 +99,7 @@ export const families: readonly Family[] = [
   ernie45Moe,
   minimaxM2,
   hunyuanV1Moe,
+  granite,
   granitemoe,
   granitemoeshared,
   granitemoehybrid,
