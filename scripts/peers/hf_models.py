@@ -135,6 +135,7 @@ MODELS = {
         | {"first_k_dense_replace": 1, "use_qk_norm": True, "attention_bias": True, "routed_scaling_factor": 1.7},
         "1GB",
     ),
+    "starcoder2": ("Starcoder2", DENSE | {"intermediate_size": 12, "sliding_window": 5, "norm_epsilon": 1e-3}, "1GB"),
     "granite": (
         "Granite",
         DENSE

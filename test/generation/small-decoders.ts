@@ -50,6 +50,7 @@ export const likeThem: Readonly<Record<string, Decoder>> = {
   SmolLM3: decoder("SmolLM3", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12", "dense"),
   Glm4: decoder("Glm4", "8, 6, L: 2, Heads: 2, Groups: 1, A: 4, Context: 12", "dense"),
   Exaone4: decoder("Exaone4", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5, original: 40", "dense"),
+  StarCoder2: decoder("StarCoder2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12, window: 4", "dense"),
   Granite: decoder("Granite", "8, 6, L: 2, Heads: 2, Groups: 1, Context: 12", "dense"),
   Olmo2: decoder("Olmo2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12", "dense"),
   Olmo3: decoder("Olmo3", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5, original: 4", "dense"),

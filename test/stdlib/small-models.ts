@@ -51,6 +51,10 @@ export const models: Readonly<Record<string, Model>> = {
   Qwen2Moe: near({ V: 19, D: 8, H: 6, F: 5, L: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),
   Glm4Moe: near({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, A: 8, E: 4, K: 2, Context: 8 }),
   Aria: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, E: 4, K: 2, Context: 8 }),
+  StarCoder2: {
+    ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 4, Groups: 2, Context: 8, window: 5 }),
+    file: "dense",
+  },
   Granite: {
     ...like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, Context: 8, soft: 1 }),
     file: "dense",

@@ -1,4 +1,4 @@
-// Dense models, whose blocks have one feed-forward part instead of a mixture: Llama, Mistral, Qwen2, Qwen3.
+// Dense models, whose blocks have one feed-forward part instead of a mixture: Llama, Mistral, StarCoder2, Qwen2, Qwen3.
 import type { Family, Json } from "../family.ts";
 import {
   attentionBiasNames,
@@ -71,6 +71,33 @@ export const mistral: Family = {
   header: { ...header, window: { keys: ["sliding_window"], fallback: null, kind: "size" } },
   supported: unbiasedSettings,
   names,
+};
+
+export const starcoder2: Family = {
+  type: "starcoder2",
+  model: "StarCoder2",
+  file: "dense",
+  header: {
+    ...header,
+    eps: { keys: ["norm_epsilon"], fallback: 1e-5 },
+    window: { keys: ["sliding_window"], fallback: null, kind: "size" },
+    biased: { keys: ["use_bias"], fallback: true },
+  },
+  supported: { ...defaultSettings, hidden_act: "gelu_pytorch_tanh" },
+  names: {
+    ...decoderNames,
+    ...attentionBiasNames,
+    "model.layers.*.input_layernorm.bias": "blocks.*.norm1.bias",
+    "model.layers.*.post_attention_layernorm.bias": "blocks.*.norm2.bias",
+    "model.norm.bias": "norm.bias",
+    ...Object.fromEntries(
+      ["weight", "bias"].flatMap((kind) => [
+        [`model.layers.*.mlp.c_fc.${kind}`, `blocks.*.feed.up.${kind}`],
+        [`model.layers.*.mlp.c_proj.${kind}`, `blocks.*.feed.down.${kind}`],
+      ]),
+    ),
+  },
+  tied: true,
 };
 
 /** A window may be named, but not used. */

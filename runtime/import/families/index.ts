@@ -19,7 +19,7 @@ import {
   sarvamMla,
 } from "./deepseek.ts";
 import { deepseekV4 } from "./deepseek-v4.ts";
-import { llama, mistral, qwen2, qwen3 } from "./dense.ts";
+import { llama, mistral, qwen2, qwen3, starcoder2 } from "./dense.ts";
 import { dots3Note } from "./dots3.ts";
 import { flint } from "./flint.ts";
 import { gemma3Text } from "./gemma3.ts";
@@ -70,6 +70,7 @@ import { zaya } from "./zaya.ts";
 export const families: readonly Family[] = [
   llama,
   mistral,
+  starcoder2,
   qwen2,
   qwen3,
   seedOss,
