@@ -19,10 +19,11 @@ import {
   storedTensor,
 } from "../storage/stored-tensor.ts";
 import { convert, numbers, sameValues, showShape, transposed, zeros } from "../tensor.ts";
+import { isBeside, parted } from "./columns.ts";
 import { besideConfig, openTransformers, type TransformersModel, textKeys } from "./config.ts";
 import type { Json } from "./family.ts";
 import { readJson } from "./weight-files.ts";
-import { embedding, head, isSpare, oursOf, theirsOf, weightsByFile } from "./weights.ts";
+import { embedding, head, isSpare, oursOf, tensorsApart, theirsOf, weightsByFile } from "./weights.ts";
 
 export interface ExportOptions {
   /** The folder of a run, or of an imported model: its newest intact checkpoint is exported. */
@@ -94,6 +95,10 @@ function wordsOf(t: Tensor, shape: readonly number[]): Tensor {
   }
   return all;
 }
+/** The run's tensors, with those apart that transformers has apart. */
+function partedAs(like: TransformersModel, tensors: StoredTensors): StoredTensors {
+  return Object.values(like.family.names).some(isBeside) ? parted(tensors, tensorsApart(like)) : tensors;
+}
 class Exporter {
   readonly #run: string;
   readonly #like: TransformersModel;
@@ -104,7 +109,7 @@ class Exporter {
   constructor(run: string, tensors: StoredTensors, like: TransformersModel) {
     this.#run = run;
     this.#like = like;
-    this.#ours = new Copies(tensors);
+    this.#ours = new Copies(partedAs(like, tensors));
     this.#untied = like.tied ? this.#ownHead() : null;
   }
   write(folder: string): Omit<Exported, "step"> {

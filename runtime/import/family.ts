@@ -54,7 +54,8 @@ export interface Family {
   readonly supported: Readonly<Record<string, unknown>>;
   /**
    * From their names of weights to ours; each `*` stands for a number, and null means not to read it. A string: their matrices are [out, in] and are
-   * transposed to ours, [in, out]; a depthwise convolution [features, 1, width] becomes [width, features]. A list: not transposed; several names
+   * transposed to ours, [in, out]; a depthwise convolution [features, 1, width] becomes [width, features]. With a space and a
+   * place behind it, theirs are some of ours' columns: those of several stand side by side, each as wide as it is. A list: not transposed; several names
    * share the last axis, interleaved element by element.
    */
   readonly names: Readonly<Record<string, string | readonly string[] | PackedTensor | Row | Shard | Words | null>>;

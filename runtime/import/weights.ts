@@ -13,6 +13,7 @@ import {
   turned,
 } from "../storage/stored-tensor.ts";
 import { numbers, sameValues, transposed, transposedShape, zeros } from "../tensor.ts";
+import { joined, putStrided, strided } from "./columns.ts";
 import type { TransformersModel } from "./config.ts";
 import { type Family, type Header, type PackedTensor, type Shard, withNames } from "./family.ts";
 import { openWeights } from "./quantised.ts";
@@ -20,6 +21,13 @@ import { weightFiles } from "./weight-files.ts";
 
 /** All weights by our names, in our orientation. A name that the family does not have is a Problem. */
 export function transformersTensors(model: TransformersModel): Map<string, StoredTensor> {
+  const tensors = joined(tensorsApart(model));
+  const table = tensors.get(embedding);
+  if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
+  return tensors;
+}
+/** The same before those that stand side by side are one, and without a head that is a copy. */
+export function tensorsApart(model: TransformersModel): Map<string, StoredTensor> {
   const tensors = new Map(allInMemory(model.lists));
   for (const [file, weights] of weightsByFile(model))
     for (const [name, t] of weights)
@@ -28,8 +36,6 @@ export function transformersTensors(model: TransformersModel): Map<string, Store
         if (same && !sameValues(same.read(), part.read())) throw twice(file, name, ours);
         tensors.set(ours, part);
       }
-  const table = tensors.get(embedding);
-  if (model.tied && table && !tensors.has(head)) tensors.set(head, turned(table));
   return tensors;
 }
 const twice = (file: string, name: string, ours: string): Problem =>
@@ -148,13 +154,6 @@ function unpack(t: StoredTensor, packing: Packing, which: string): [string, Stor
     derivedColumns(whole, places.width, (x) => strided(x, places)),
   ]);
 }
-/** The `run` elements from `first` on of every `group`, `width` in all. */
-interface Places {
-  readonly first: number;
-  readonly run: number;
-  readonly group: number;
-  readonly width: number;
-}
 /** Which elements of the last axis each of ours has. */
 function placesIn({ names, shares, groups }: Packing, columns: number, which: string) {
   const group = columns / groups;
@@ -168,20 +167,6 @@ function placesIn({ names, shares, groups }: Packing, columns: number, which: st
     return { name, first: unit * sum(shares.slice(0, i)), run, group, width: run * groups };
   });
 }
-function strided(t: Tensor, places: Places): Tensor {
-  const { width } = places;
-  if (width === t.shape.at(-1)) return t;
-  const part = zeros(t.dtype, [...t.shape.slice(0, -1), width]);
-  forPlaces(part.data.length, places, (of, from) => {
-    part.data[of] = t.data[from] ?? 0;
-  });
-  return part;
-}
-/** Calls `f` with the place of each of `count` elements in a part, and in the whole. */
-function forPlaces(count: number, { first, run, group }: Places, f: (ofPart: number, ofWhole: number) => void): void {
-  for (let to = 0, at = first; to < count; to += run, at += group) for (let j = 0; j < run; j++) f(to + j, at + j);
-}
-
 /** The inverse of `oursOf`: their tensor, of this dtype and shape, made of ours, which `take` gives; null if import does not read it. */
 export function theirsOf(
   name: string,
@@ -222,12 +207,6 @@ function pack({ dtype, shape }: Like, packing: Packing, take: (ours: string) => 
   for (const { name, ...places } of placesIn(packing, whole.shape.at(-1) ?? 0, "the tensor"))
     putStrided(take(name), whole, places);
   return { ...(packing.transposed ? transposed(whole) : whole), shape };
-}
-/** The inverse of `strided`. */
-function putStrided(part: Tensor, whole: Tensor, places: Places): void {
-  forPlaces(part.data.length, places, (of, to) => {
-    whole.data[to] = part.data[of] ?? 0;
-  });
 }
 
 export const plainPlace = (block: number): string => `blocks.${block}`;

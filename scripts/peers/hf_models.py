@@ -21,7 +21,7 @@ INKLING = (
     | {"intermediate_size": 12, "moe_intermediate_size": 6, "n_routed_experts": 5, "conv_kernel_size": 3, "logits_mup_width_multiplier": 2.0}
 )
 # Models whose own f32 logits are further from f64 than 1e-6: the delta rule accumulates rounding.
-WIDE = {"Qwen3NextForCausalLM", "Glm5NextForConditionalGeneration", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
+WIDE = {"Qwen3NextForCausalLM", "Glm5NextForConditionalGeneration", "Qwen4ExpForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForCausalLM", "LaraMiniForCausalLM", "OlmoHybridForCausalLM", "GraniteMoeHybridForCausalLM", "NemotronHForCausalLM", "JambaForCausalLM", "BambaForCausalLM", "FalconMambaForCausalLM", "MambaForCausalLM"} | {"KimiLinearForCausalLM", "BailingHybridForCausalLM", "MiniMaxForCausalLM", "DeepseekV4ForCausalLM", "MiniMaxM3VLForCausalLM", "JetMoeForCausalLM", "MuseSparkForConditionalGeneration", "MuseGlimmerForConditionalGeneration"}
 # By folder: the configuration's class, where it is not named like the model's.
 CONFIGS = {
     "minimax_m3_vl_text": "MiniMaxM3VLTextConfig",
@@ -45,7 +45,7 @@ TYPES = {"kimi_k2": "kimi_k2"}
 # Buffers that are saved and that the model does not begin with as it ends.
 SAVED = ["correction_bias", "expert_bias", "balancing_biases", "layer_scalar", "tid2eid"]
 # Those whose gradients are stored too.
-GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text", "glm5_next_text", "inkling_text"]
+GRADIENTS = ["mistral_large4_text", "hy_v4_vl_text", "qwen4_exp_text", "deepseek_ocr2_text", "muse_spark_text", "dots3_note_text", "glm5_next_text", "inkling_text", "olmo_hybrid"]
 # By folder: transformers' class, its configuration, and the maximum size of a weights file (OLMoE's are split into several, with an index). A
 # configuration with a part for images is that of a model that reads them too.
 MODELS = {
@@ -91,6 +91,14 @@ MODELS = {
         | {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "intermediate_size": 12, "sliding_window": 4}
         | {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
             | {"full_attention": {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 8.0, "original_max_position_embeddings": 16, "beta_fast": 4.0}}},
+        "1GB",
+    ),
+    "olmo_hybrid": (
+        "OlmoHybrid",
+        DENSE
+        | DELTA
+        | {"num_hidden_layers": 4, "layer_types": ["linear_attention", "full_attention", "linear_attention", "linear_attention"]}
+        | {"intermediate_size": 12, "rope_parameters": {"rope_type": "default", "rope_theta": None}},
         "1GB",
     ),
     "ministral3": (

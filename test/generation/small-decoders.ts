@@ -54,6 +54,11 @@ export const likeThem: Readonly<Record<string, Decoder>> = {
   Granite: decoder("Granite", "8, 6, L: 2, Heads: 2, Groups: 1, Context: 12", "dense"),
   Olmo2: decoder("Olmo2", "8, 6, L: 2, Heads: 4, Groups: 2, Context: 12", "dense"),
   Olmo3: decoder("Olmo3", "8, 6, L: 4, Heads: 4, Groups: 2, Context: 12, window: 5, original: 4", "dense"),
+  OlmoHybrid: decoder(
+    "OlmoHybrid",
+    "8, 6, L: 4, Heads: 2, Groups: 1, KeyWidth: 3, ValueWidth: 2, Chunk: 2, Context: 12",
+    "dense",
+  ),
   Dots1: decoder("Dots1", "8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 12"),
   DeepSeekV2: decoder(
     "DeepSeekV2",

@@ -80,6 +80,22 @@ test("Phi-3: where LongRoPE begins, what it multiplies by, and how much of a hea
   refuses("phi3", { rope_parameters: { rope_type: "linear", factor: 2 } }, 'is "linear"', "default, or longrope");
   refuses("phi3", { rope_parameters: { ...said, attention_factor: "hot" } }, 'attention_factor is "hot"', "a number");
 });
+test("OLMo Hybrid: which blocks have attention, whether heads turn, and what is wide where nothing says it", () => {
+  assert.deepEqual(orderOf("olmo_hybrid", {}), ["Delta", "Far", "Delta", "Delta"]);
+  assert.deepEqual(orderOf("olmo_hybrid", { layer_types: null }), ["Delta", "Delta", "Delta", "Far"]);
+  assert.deepEqual(orderOf("olmo_hybrid", { layer_types: null, num_hidden_layers: 2 }), ["Delta", "Far"]);
+  refuses("olmo_hybrid", { layer_types: ["full_attention"] }, "layer_types is", "one for each layer");
+  refuses("olmo_hybrid", { attention_bias: true }, "attention_bias is true");
+  refuses("olmo_hybrid", { linear_allow_neg_eigval: 1 }, "linear_allow_neg_eigval is 1", "true or false");
+  const keys = ["linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"];
+  const nothing = Object.fromEntries(keys.map((key) => [key, null]));
+  const { Keys, Values, KeyWidth, ValueWidth } = header("olmo_hybrid", nothing);
+  assert.deepEqual([Keys, Values, KeyWidth, ValueWidth], [4, 4, 3, 6]);
+  assert.equal(header("olmo_hybrid", {})["P"], 0);
+  for (const rope of [null, { rope_theta: 10 }]) assert.equal(header("olmo_hybrid", { rope_parameters: rope })["P"], 4);
+  assert.equal(header("olmo_hybrid", { linear_allow_neg_eigval: null })["most"], 2);
+  assert.equal(header("olmo_hybrid", { linear_allow_neg_eigval: false })["most"], 1);
+});
 /** OLMo 3's settings of RoPE in the form of older files. */
 const olmo3 = (rope: object | null, more: object = {}): Header =>
   header("olmo3", { rope_parameters: null, rope_theta: 5e5, rope_scaling: rope, ...more });

@@ -289,6 +289,40 @@ test("a matrix that is not as wide as its parts together is a Problem", () => {
     "88 columns, for 3 matrices in parts of 32, 56, 4",
   );
 });
+/** A copy of OLMo Hybrid with other weights. */
+function hybridWith(change: (tensors: Map<string, Tensor>) => Map<string, Tensor>): string {
+  const at = copy("olmo_hybrid", (c) => c);
+  const path = join(at, "model.safetensors");
+  writeSafetensors(path, change(readSafetensors(path)));
+  return at;
+}
+const delta = "model.layers.0.linear_attn";
+/** As released: a convolution for each of queries, keys and values; transformers writes three of nearly one width. */
+function asReleased(tensors: Map<string, Tensor>): Map<string, Tensor> {
+  const names = ["q", "k", "v"].map((one) => `${delta}.${one}_conv1d.weight`);
+  const numbers = names.flatMap((name) => [...(tensors.get(name)?.data ?? [])].map(Number));
+  let first = 0;
+  for (const [i, features] of [6, 6, 16].entries()) {
+    const end = first + 4 * features;
+    tensors.set(names[i] ?? "", tensor("f32", [features, 1, 4], numbers.slice(first, end)));
+    first = end;
+  }
+  const old = "model.layers.1.feedforward_layer_norm.weight";
+  const norm = tensors.get(old) ?? assert.fail(old);
+  tensors.delete(old);
+  return tensors.set("model.layers.1.post_attention_layernorm.weight", norm);
+}
+test("OLMo Hybrid is the same as released, with other parts and names", () => {
+  const ours = parametersOf(join(hf, "olmo_hybrid"));
+  assert.deepEqual(ours.get("blocks.0.attention.conv")?.shape, [4, 28]);
+  assert.deepEqual(parametersOf(hybridWith(asReleased)), ours);
+});
+test("matrices that stand side by side are refused where one is missing, or has other rows", async () => {
+  const less = hybridWith((all) => new Map([...all].filter(([name]) => name !== `${delta}.k_conv1d.weight`)));
+  await refusal(less, "f32[4, 18] for `blocks.0.attention.conv`", "f32[4, 28]");
+  const other = hybridWith((all) => all.set(`${delta}.k_proj.weight`, tensor("f32", [6, 15], Array(90).fill(0))));
+  await refusal(other, "nothing for `blocks.0.attention.row.weight`");
+});
 /** A copy whose weights have one more, of this name. */
 function withWeight(family: string, name: string, change: (config: Record<string, unknown>) => object): string {
   const at = copy(family, change);

@@ -558,6 +558,10 @@ export const models: Readonly<Record<string, Model>> = {
     ...like({ V: 19, D: 8, H: 6, L: 4, Heads: 4, Groups: 2, Context: 8, window: 5, original: 4 }),
     file: "dense",
   },
+  OlmoHybrid: {
+    ...like({ V: 19, D: 8, H: 6, L: 4, Heads: 2, Groups: 1, KeyWidth: 3, ValueWidth: 2, Chunk: 4, Context: 8 }),
+    file: "dense",
+  },
   Qwen3: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 6, Context: 8 }),
   MiniMaxM2: like({ V: 19, D: 8, H: 6, L: 1, Heads: 2, Groups: 1, A: 4, E: 4, K: 2, Context: 8 }),
   Dots1: like({ V: 19, D: 8, F: 10, H: 6, L: 2, Dense: 1, Heads: 2, Groups: 1, E: 4, K: 2, Context: 8 }),

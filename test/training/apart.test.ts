@@ -144,6 +144,8 @@ const models = {
   Short: "LanguageModel(19, 8, 1, Block(8, ShortConvolution(8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Delta:
     "LanguageModel(19, 8, 1, Block(8, DeltaNet(8, 1, 2, 3, 2, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
+  OlmoHybrid:
+    "OlmoHybrid(V: 19, D: 8, H: 6, L: 4, Heads: 2, Groups: 1, KeyWidth: 3, ValueWidth: 2, Chunk: 4, std: 0.5)",
   Kimi: "LanguageModel(19, 8, 1, Block(8, KimiDeltaAttention(8, 2, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   State: "LanguageModel(19, 8, 1, Block(8, Mamba2(8, 2, 4, 3, Chunk: 8, std: 0.5), SwiGlu(8, 6, 0.5))[1], std: 0.5)",
   Selective:
@@ -184,6 +186,7 @@ const files = new Map<string, string>([
   ["Lfm3", "lfm2"],
   ["Ministral3", "dense"],
   ["NanoChat", "dense"],
+  ["OlmoHybrid", "dense"],
   ["DeepSeekV32", "sparse"],
   ["Dots3Note", "sparse"],
   ["DeepSeekV4", "deepseek_v4"],
@@ -294,6 +297,7 @@ for (const name of full
       "Gated",
       "Short",
       "Delta",
+      "OlmoHybrid",
       "Kimi",
       "State",
       "Selective",

@@ -46,7 +46,7 @@ import { flexOlmo, minimaxM2, mixtral, olmoe } from "./mixtral.ts";
 import { museGlimmer, museSpark } from "./muse.ts";
 import { nemotronH } from "./nemotron.ts";
 import { nllbMoe } from "./nllb.ts";
-import { olmo2, olmo3 } from "./olmo.ts";
+import { olmo2, olmo3, olmoHybrid } from "./olmo.ts";
 import { phi3, phimoe } from "./phi.ts";
 import { laraMini, qwen2Moe, qwen3Moe, qwen3Next, qwen35, qwen35Moe } from "./qwen.ts";
 import { qwen4 } from "./qwen4.ts";
@@ -80,6 +80,7 @@ export const families: readonly Family[] = [
   exaone4,
   olmo2,
   olmo3,
+  olmoHybrid,
   ministral3,
   nanochat,
   cohere,
